@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "common/env/executor.h"
+
+#include <pthread.h>
+
+#include <deque>
+#include <map>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "common/base/check.h"
+#include "common/env/clock.h"
+
+namespace ballast {
+namespace {
+
+void NameThisThread(const std::string& name) {
+  pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
+}
+
+class ThreadExecutor final : public Executor {
+ public:
+  explicit ThreadExecutor(const std::string& name)
+      : thread_([this, name] {
+          NameThisThread(name);
+          Loop();
+        }) {}
+
+  ~ThreadExecutor() override {
+    {
+      absl::MutexLock lock(&mu_);
+      stopping_ = true;
+    }
+    CHECK(std::this_thread::get_id() != thread_.get_id()) << "an executor cannot destroy itself";
+    thread_.join();
+  }
+
+  void Post(Task task) override {
+    absl::MutexLock lock(&mu_);
+    ready_.push_back(std::move(task));
+  }
+
+  TimerId RunAfter(absl::Duration delay, Task task) override {
+    const SteadyTime due = RealClock().SteadyNow() + delay;
+    absl::MutexLock lock(&mu_);
+    const TimerId id = next_timer_++;
+    timers_.emplace(std::make_pair(due.SinceOrigin(), id), std::move(task));
+    due_by_id_.emplace(id, due.SinceOrigin());
+    return id;
+  }
+
+  void Cancel(TimerId id) override {
+    Task doomed;  // destroyed outside the lock: its destructor may call back
+    absl::MutexLock lock(&mu_);
+    const auto it = due_by_id_.find(id);
+    if (it == due_by_id_.end()) {
+      return;
+    }
+    const auto timer = timers_.find(std::make_pair(it->second, id));
+    doomed = std::move(timer->second);
+    timers_.erase(timer);
+    due_by_id_.erase(it);
+  }
+
+ private:
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || !ready_.empty(); }
+
+  void Loop() {
+    std::deque<Task> batch;
+    while (true) {
+      {
+        absl::MutexLock lock(&mu_);
+        if (!HasWork()) {
+          const auto work = absl::Condition(this, &ThreadExecutor::HasWorkOrNewTimer);
+          if (timers_.empty()) {
+            watched_due_ = absl::InfiniteDuration();
+            mu_.Await(work);
+          } else {
+            watched_due_ = timers_.begin()->first.first;
+            mu_.AwaitWithTimeout(work, watched_due_ - RealClock().SteadyNow().SinceOrigin());
+          }
+        }
+        if (stopping_) {
+          return;
+        }
+        const absl::Duration now = RealClock().SteadyNow().SinceOrigin();
+        while (!timers_.empty() && timers_.begin()->first.first <= now) {
+          ready_.push_back(std::move(timers_.begin()->second));
+          due_by_id_.erase(timers_.begin()->first.second);
+          timers_.erase(timers_.begin());
+        }
+        batch.swap(ready_);
+      }
+      for (Task& task : batch) {
+        task();
+        task = nullptr;
+        absl::MutexLock lock(&mu_);
+        if (stopping_) {
+          return;
+        }
+      }
+      batch.clear();
+    }
+  }
+
+  bool HasWorkOrNewTimer() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return HasWork() || (!timers_.empty() && timers_.begin()->first.first < watched_due_);
+  }
+
+  absl::Mutex mu_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::deque<Task> ready_ ABSL_GUARDED_BY(mu_);
+  std::map<std::pair<absl::Duration, TimerId>, Task> timers_ ABSL_GUARDED_BY(mu_);
+  std::map<TimerId, absl::Duration> due_by_id_ ABSL_GUARDED_BY(mu_);
+  absl::Duration watched_due_ ABSL_GUARDED_BY(mu_) = absl::InfiniteDuration();
+  TimerId next_timer_ ABSL_GUARDED_BY(mu_) = 1;
+  std::thread thread_;  // last: starts when everything above exists
+};
+
+}  // namespace
+
+std::unique_ptr<Executor> MakeThreadExecutor(const std::string& name) {
+  return std::make_unique<ThreadExecutor>(name);
+}
+
+struct ThreadPool::State {
+  absl::Mutex mu;
+  bool stopping ABSL_GUARDED_BY(mu) = false;
+  std::deque<Task> ready ABSL_GUARDED_BY(mu);
+  std::vector<std::thread> threads;
+
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu) { return stopping || !ready.empty(); }
+
+  void Loop() {
+    while (true) {
+      Task task;
+      {
+        absl::MutexLock lock(&mu);
+        mu.Await(absl::Condition(this, &State::HasWork));
+        if (stopping) {
+          return;
+        }
+        task = std::move(ready.front());
+        ready.pop_front();
+      }
+      task();
+    }
+  }
+};
+
+ThreadPool::ThreadPool(const std::string& name, int threads) : state_(std::make_unique<State>()) {
+  CHECK_GT(threads, 0);
+  for (int i = 0; i < threads; ++i) {
+    state_->threads.emplace_back([state = state_.get(), name] {
+      NameThisThread(name);
+      state->Loop();
+    });
+  }
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    absl::MutexLock lock(&state_->mu);
+    state_->stopping = true;
+  }
+  for (std::thread& thread : state_->threads) {
+    thread.join();
+  }
+}
+
+void ThreadPool::Post(Task task) {
+  absl::MutexLock lock(&state_->mu);
+  state_->ready.push_back(std::move(task));
+}
+
+}  // namespace ballast
