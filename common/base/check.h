@@ -33,7 +33,9 @@ struct CheckVoidify {
 };
 
 template <typename T>
-concept Streamable = requires(std::ostream& out, const T& v) { out << v; };
+concept Streamable = requires(std::ostream& out, const T& v) {
+  out << v;
+};
 
 template <typename T>
 void PrintOperand(std::ostream& out, const T& v) {
@@ -57,17 +59,17 @@ std::string CheckText(const char* expr, const A& a, const B& b) {
 
 }  // namespace ballast::internal
 
-#define CHECK(cond)                          \
+#define CHECK(cond)                              \
   (__builtin_expect(static_cast<bool>(cond), 1)) \
-      ? (void)0                              \
-      : ::ballast::internal::CheckVoidify() & \
+      ? (void)0                                  \
+      : ::ballast::internal::CheckVoidify() &    \
             ::ballast::internal::CheckFailure(__FILE__, __LINE__, #cond).stream()
 
-#define BALLAST_CHECK_OP(op, a, b)                                                         \
+#define BALLAST_CHECK_OP(op, a, b)                                                           \
   while (const auto* ballast_check_text = [](const auto& x, const auto& y) -> std::string* { \
-    if (__builtin_expect(static_cast<bool>(x op y), 1)) return nullptr;                    \
-    return new std::string(::ballast::internal::CheckText(#a " " #op " " #b, x, y));       \
-  }((a), (b)))                                                                             \
+    if (__builtin_expect(static_cast<bool>(x op y), 1)) return nullptr;                      \
+    return new std::string(::ballast::internal::CheckText(#a " " #op " " #b, x, y));         \
+  }((a), (b)))                                                                               \
   ::ballast::internal::CheckFailure(__FILE__, __LINE__, *ballast_check_text).stream()
 
 #define CHECK_EQ(a, b) BALLAST_CHECK_OP(==, a, b)
@@ -76,8 +78,8 @@ std::string CheckText(const char* expr, const A& a, const B& b) {
 #define CHECK_LE(a, b) BALLAST_CHECK_OP(<=, a, b)
 #define CHECK_GT(a, b) BALLAST_CHECK_OP(>, a, b)
 #define CHECK_GE(a, b) BALLAST_CHECK_OP(>=, a, b)
-#define CHECK_OK(expr)                                                          \
-  do {                                                                          \
-    const auto& ballast_check_status = (expr);                                  \
-    CHECK(ballast_check_status.ok()) << " " << ballast_check_status;            \
+#define CHECK_OK(expr)                                               \
+  do {                                                               \
+    const auto& ballast_check_status = (expr);                       \
+    CHECK(ballast_check_status.ok()) << " " << ballast_check_status; \
   } while (false)

@@ -46,8 +46,8 @@ Crc32c ExtendCrc32c(Crc32c crc_of_a, absl::string_view b) {
   size_t left = b.size();
   while (left > 0) {
     const size_t n = std::min<size_t>(left, 1 << 30);
-    state = crc32_iscsi(reinterpret_cast<unsigned char*>(const_cast<char*>(p)),
-                        static_cast<int>(n), state);
+    state = crc32_iscsi(reinterpret_cast<unsigned char*>(const_cast<char*>(p)), static_cast<int>(n),
+                        state);
     p += n;
     left -= n;
   }

@@ -29,8 +29,7 @@ spdlog::level::level_enum ToSpdlog(LogLevel level) {
 // Leaked on purpose: threads may still log while the process exits.
 spdlog::logger& Logger() {
   static spdlog::logger* logger = [] {
-    auto* made =
-        new spdlog::logger("ballast", std::make_shared<spdlog::sinks::stderr_sink_mt>());
+    auto* made = new spdlog::logger("ballast", std::make_shared<spdlog::sinks::stderr_sink_mt>());
     made->set_pattern("%Y-%m-%dT%H:%M:%S.%e %L %v");
     made->set_level(spdlog::level::info);
     made->flush_on(spdlog::level::debug);

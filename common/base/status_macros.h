@@ -8,12 +8,12 @@
 
 // The only two control-flow macros of the project, with Abseil's names and meaning.
 
-#define RETURN_IF_ERROR(expr)                                  \
-  do {                                                         \
-    absl::Status ballast_status_ = (expr);                     \
-    if (!ballast_status_.ok()) {                               \
-      return ballast_status_;                                  \
-    }                                                          \
+#define RETURN_IF_ERROR(expr)              \
+  do {                                     \
+    absl::Status ballast_status_ = (expr); \
+    if (!ballast_status_.ok()) {           \
+      return ballast_status_;              \
+    }                                      \
   } while (false)
 
 #define BALLAST_CONCAT_INNER(a, b) a##b

@@ -33,7 +33,8 @@ class File {
   // have been written.
   virtual absl::Status WriteAt(uint64_t offset, absl::string_view data) = 0;
 
-  // Reads up to `bytes` at `offset` into `out`; fewer only at the end of the file. Returns how many.
+  // Reads up to `bytes` at `offset` into `out`; fewer only at the end of the file. Returns how
+  // many.
   virtual absl::StatusOr<size_t> ReadAt(uint64_t offset, size_t bytes, char* out) = 0;
 
   // Makes the file's content and length durable (not its name: see SyncDir).
