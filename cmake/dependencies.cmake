@@ -27,3 +27,14 @@ add_library(craft STATIC IMPORTED GLOBAL)
 set_target_properties(craft PROPERTIES
   IMPORTED_LOCATION ${BALLAST_RAFT_ROOT}/lib/libraft.a
   INTERFACE_INCLUDE_DIRECTORIES ${BALLAST_RAFT_ROOT}/include)
+
+# The same core built from source with its assertions on (./dev setup makes it where Debian's
+# source package can be had): what tests link when it is there.
+set(BALLAST_RAFT_ASSERT_ROOT ${CMAKE_SOURCE_DIR}/build/deps/raft-assert CACHE PATH
+    "The consensus core built with assertions, or a folder without it")
+if(EXISTS ${BALLAST_RAFT_ASSERT_ROOT}/lib/libraft.a)
+  add_library(craft_assert STATIC IMPORTED GLOBAL)
+  set_target_properties(craft_assert PROPERTIES
+    IMPORTED_LOCATION ${BALLAST_RAFT_ASSERT_ROOT}/lib/libraft.a
+    INTERFACE_INCLUDE_DIRECTORIES ${BALLAST_RAFT_ASSERT_ROOT}/include)
+endif()

@@ -98,9 +98,57 @@ unpack_raft() {
   cp "$(find "$work/root" -name libraft.a)" "$root/lib/libraft.a"
 }
 
+# The 26 source files of the library's I/O-free core.
+raft_core_files() {
+  local name
+  for name in byte client configuration convert election entry err heap membership message \
+    progress raft random recv recv_append_entries recv_append_entries_result \
+    recv_install_snapshot recv_request_vote recv_request_vote_result recv_timeout_now \
+    replication restore state timeout tracing trail; do
+    echo "$name.c"
+  done
+}
+
+# The consensus core built from Debian's source package with its assertions on, for tests, in
+# build/deps/raft-assert/{include,lib}. The packaged library is built without them, so that a
+# violated precondition goes on silently. Fails (and says so) where the source cannot be had;
+# tests then run on the packaged library.
+build_raft_with_asserts() {
+  local root="$BALLAST_TOP/build/deps/raft-assert"
+  [ -f "$root/lib/libraft.a" ] && return
+  say "building the consensus core with assertions"
+  local work="$BALLAST_TOP/build/deps/raft-source" version=0.22.1-1~bpo12+1
+  local tarball="raft_0.22.1.orig.tar.gz" wanted source name
+  rm -rf "$work" && mkdir -p "$work"
+  # Only upstream's archive is needed, so an archive without Debian's own two files will do.
+  (
+    prepare_backports
+    cd "$work"
+    wanted=$(backports_apt source --print-uris "raft=$version" |
+      awk -v file="$tarball" '$2 == file { sub(/^SHA256:/, "", $4); print $4 }')
+    backports_apt source --download-only "raft=$version" >download.log 2>&1 || true
+    [ -n "$wanted" ] && [ -f "$tarball" ] && echo "$wanted  $tarball" | sha256sum -c --quiet
+  ) || {
+    say "the library's source cannot be had; tests use the packaged build, without assertions"
+    return 1
+  }
+  tar -xzf "$work/$tarball" -C "$work"
+  source="$work/raft-0.22.1"
+  mkdir -p "$root/include" "$root/lib" "$work/objects"
+  sed 's/@enable_v0@/no/' "$source/include/raft.h.in" >"$source/include/raft.h"
+  for name in $(raft_core_files); do
+    gcc -std=gnu11 -O1 -g -UNDEBUG -fPIC -I"$source/include" -c "$source/src/$name" \
+      -o "$work/objects/${name%.c}.o" || return 1
+  done
+  cp "$source/include/raft.h" "$root/include/raft.h" || return 1
+  ar rcs "$work/libraft.a" "$work"/objects/*.o || return 1
+  mv "$work/libraft.a" "$root/lib/libraft.a" # last: says that all is there
+}
+
 setup() {
   install_packages
   unpack_raft
+  build_raft_with_asserts || true
 }
 
 # build PRESET [TARGET...]: quick when nothing changed.
