@@ -247,21 +247,26 @@ TEST(CraftShimTest, FollowersRefuseSubmitsAndTransfers) {
   EXPECT_EQ(node.update.last, 1u);
 }
 
-// F1: on a follower the core reads a candidate's flag from memory that holds a pointer.
+// F1: on a follower the core reads a candidate's flag from memory that holds a pointer, and by its
+// value adopts the term or not.
 TEST(CraftShimTest, VoteResultsNeverReachAFollower) {
-  Node node(1, 3);
-  ASSERT_EQ(node.Start(1000, 3, {1}), BALLAST_CRAFT_OK);
-  ASSERT_EQ(node.Receive(1001, Append(3, 1, 1, 0, 1), 2), BALLAST_CRAFT_OK);
-  for (const bool pre_vote : {false, true}) {
-    Message vote = {};
-    vote.type = BALLAST_CRAFT_VOTE_RESULT;
-    vote.version = 2;
-    vote.term = 9;
-    vote.flag_b = pre_vote;
-    ASSERT_EQ(node.Receive(1002, vote, 3), BALLAST_CRAFT_OK);
-    EXPECT_EQ(node.update.flags, 0u);
-    EXPECT_EQ(node.update.term, 3u);
-    EXPECT_EQ(node.update.leader, 2u);
+  for (const bool knows_leader : {false, true}) {
+    Node node(1, 3);
+    ASSERT_EQ(node.Start(1000, 3, {1}), BALLAST_CRAFT_OK);
+    if (knows_leader) {
+      ASSERT_EQ(node.Receive(1001, Append(3, 1, 1, 0, 1), 2), BALLAST_CRAFT_OK);
+    }
+    for (const bool pre_vote : {false, true}) {
+      Message vote = {};
+      vote.type = BALLAST_CRAFT_VOTE_RESULT;
+      vote.version = 2;
+      vote.term = 9;
+      vote.flag_b = pre_vote;
+      ASSERT_EQ(node.Receive(1002, vote, 3), BALLAST_CRAFT_OK);
+      EXPECT_EQ(node.update.flags, 0u);
+      EXPECT_EQ(node.update.term, 3u);
+      EXPECT_EQ(node.update.leader, knows_leader ? 2u : 0u);
+    }
   }
 }
 
