@@ -54,7 +54,7 @@ class ShardctlClient {
   absl::StatusOr<v1::MoveResponse> Move(const v1::MoveRequest& request);
   absl::StatusOr<v1::QueryResponse> Query(const v1::QueryRequest& request);
   // One Watch call with wait_ms as given: the registry and configurations as of now with wait 0.
-  // Long waits belong to ShardctlWatcher; wait_ms must be below attempt_timeout to be of use.
+  // wait_ms comes on top of the timeouts. Whoever follows the cluster uses ShardctlWatcher.
   absl::StatusOr<v1::WatchResponse> Watch(const v1::WatchRequest& request);
   absl::StatusOr<v1::RegisterChunkServerResponse> RegisterChunkServer(
       const v1::RegisterChunkServerRequest& request);
