@@ -29,6 +29,7 @@ absl::StatusCode CodeOf(v1::Reason reason) {
       return absl::StatusCode::kFailedPrecondition;
     case v1::REASON_OVERLOADED:
     case v1::REASON_NO_SPACE:
+    case v1::REASON_REGISTRY_FULL:
       return absl::StatusCode::kResourceExhausted;
     case v1::REASON_SESSION_EXPIRED:
     case v1::REASON_GENERATION_GONE:

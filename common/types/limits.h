@@ -25,6 +25,7 @@ inline constexpr uint32_t kMinReplicasDefault = 2;
 inline constexpr uint32_t kShardsDefault = 256;
 inline constexpr uint32_t kShardsMax = 65536;
 inline constexpr uint32_t kServerIndexMax = 65535;
+inline constexpr size_t kZoneBytesMax = 64;
 
 // --- messages -----------------------------------------------------------------------------------
 // Payload of one bulk message: whole blocks, so that each carries its checksums.

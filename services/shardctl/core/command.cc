@@ -1,0 +1,211 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/shardctl/core/command.h"
+
+#include <algorithm>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "common/base/status_macros.h"
+#include "common/base/uuid.h"
+#include "common/types/error.h"
+#include "common/types/limits.h"
+
+namespace ballast::shardctl {
+namespace {
+
+v1::GroupInfo ToWire(const log::Group& group) {
+  v1::GroupInfo wire;
+  wire.set_group_id(group.group_id());
+  for (const log::Group::Master& master : group.masters()) {
+    v1::MasterAddress* address = wire.add_masters();
+    address->set_node_id(master.node_id());
+    address->set_address(master.address());
+  }
+  return wire;
+}
+
+}  // namespace
+
+absl::StatusOr<log::Command> CommandOf(const v1::JoinRequest& request) {
+  RETURN_IF_ERROR(ValidateGroup(request.group()));
+  log::Command command;
+  log::Command::Join* join = command.mutable_join();
+  join->mutable_group()->set_group_id(request.group().group_id());
+  for (const v1::MasterAddress& master : request.group().masters()) {
+    log::Group::Master* added = join->mutable_group()->add_masters();
+    added->set_node_id(master.node_id());
+    added->set_address(master.address());
+  }
+  if (request.has_expected_version()) {
+    join->set_expected_version(request.expected_version());
+  }
+  return command;
+}
+
+absl::StatusOr<log::Command> CommandOf(const v1::LeaveRequest& request) {
+  log::Command command;
+  command.mutable_leave()->set_group_id(request.group_id());
+  if (request.has_expected_version()) {
+    command.mutable_leave()->set_expected_version(request.expected_version());
+  }
+  return command;
+}
+
+absl::StatusOr<log::Command> CommandOf(const v1::MoveRequest& request) {
+  log::Command command;
+  command.mutable_move()->set_shard(request.shard());
+  command.mutable_move()->set_group_id(request.group_id());
+  if (request.has_expected_version()) {
+    command.mutable_move()->set_expected_version(request.expected_version());
+  }
+  return command;
+}
+
+absl::StatusOr<log::Command> CommandOf(const v1::RegisterChunkServerRequest& request) {
+  RETURN_IF_ERROR(
+      ValidateServer(request.server_id(), request.address(), request.zone(), request.boot_epoch()));
+  log::Command command;
+  log::Command::Register* reg = command.mutable_register_server();
+  reg->set_server_id(request.server_id());
+  reg->set_address(request.address());
+  reg->set_zone(request.zone());
+  reg->set_boot_epoch(request.boot_epoch());
+  return command;
+}
+
+absl::StatusOr<log::Command> CommandOf(const v1::SetServerStateRequest& request) {
+  if (!IsUuid(request.server_id())) {
+    return InvalidArgument("server_id is a UUID");
+  }
+  RETURN_IF_ERROR(ValidateServerState(static_cast<uint32_t>(request.state())));
+  log::Command command;
+  command.mutable_set_state()->set_server_id(request.server_id());
+  command.mutable_set_state()->set_state(static_cast<uint32_t>(request.state()));
+  return command;
+}
+
+absl::StatusOr<log::Command> CommandOf(const v1::UpdateSettingsRequest& request) {
+  log::Command command;
+  log::Command::UpdateSettings* update = command.mutable_update_settings();
+  if (request.has_default_replicas()) update->set_default_replicas(request.default_replicas());
+  if (request.has_min_replicas()) update->set_min_replicas(request.min_replicas());
+  if (request.has_inline_bytes()) update->set_inline_bytes(request.inline_bytes());
+  if (request.has_heartbeat_interval_ms()) {
+    update->set_heartbeat_interval_ms(request.heartbeat_interval_ms());
+  }
+  if (request.has_draft_expiry_ms()) update->set_draft_expiry_ms(request.draft_expiry_ms());
+  if (request.has_grace_ms()) update->set_grace_ms(request.grace_ms());
+  if (request.has_session_idle_ms()) update->set_session_idle_ms(request.session_idle_ms());
+  return command;
+}
+
+absl::Status StatusOf(const log::Result& result) {
+  if (result.code() == 0) {
+    return absl::OkStatus();
+  }
+  return MakeError(static_cast<v1::Reason>(result.reason()), result.text());
+}
+
+log::Result FailureOf(const absl::Status& status) {
+  log::Result result;
+  result.set_code(static_cast<uint32_t>(status.code()));
+  result.set_reason(static_cast<uint32_t>(ReasonOf(status)));
+  result.set_text(std::string(status.message()));
+  return result;
+}
+
+log::Configuration ToLog(const ShardConfig& config) {
+  log::Configuration out;
+  out.set_version(config.version.value());
+  for (const GroupId owner : config.owners) {
+    out.add_shard_owner(owner.value());
+  }
+  for (const GroupMembers& group : config.groups) {
+    log::Group* added = out.add_groups();
+    added->set_group_id(group.group.value());
+    for (const MasterEndpoint& master : group.masters) {
+      log::Group::Master* m = added->add_masters();
+      m->set_node_id(master.node.value());
+      m->set_address(master.address);
+    }
+  }
+  return out;
+}
+
+absl::StatusOr<ShardConfig> FromLog(const log::Configuration& config) {
+  v1::Configuration wire;
+  wire.set_version(config.version());
+  *wire.mutable_shard_owner() = config.shard_owner();
+  for (const log::Group& group : config.groups()) {
+    *wire.add_groups() = ToWire(group);
+  }
+  auto parsed = ShardConfig::FromProto(wire);
+  if (!parsed.ok()) {
+    return absl::DataLossError(parsed.status().message());
+  }
+  return parsed;
+}
+
+GroupMembers MembersOf(const log::Group& group) {
+  GroupMembers members{.group = GroupId(group.group_id()), .masters = {}};
+  for (const log::Group::Master& master : group.masters()) {
+    members.masters.push_back({NodeId(master.node_id()), master.address()});
+  }
+  std::sort(members.masters.begin(), members.masters.end(),
+            [](const MasterEndpoint& a, const MasterEndpoint& b) { return a.node < b.node; });
+  return members;
+}
+
+absl::Status ValidateLogGroup(const log::Group& group) { return ValidateGroup(ToWire(group)); }
+
+v1::RegisteredServer ToWire(const log::Server& server) {
+  v1::RegisteredServer wire;
+  wire.set_server_id(server.server_id());
+  wire.set_server_index(server.server_index());
+  wire.set_address(server.address());
+  wire.set_zone(server.zone());
+  wire.set_state(static_cast<v1::ServerState>(server.state()));
+  wire.set_boot_epoch(server.boot_epoch());
+  return wire;
+}
+
+v1::Settings ToWire(const log::Settings& settings) {
+  v1::Settings wire;
+  wire.set_default_replicas(settings.default_replicas());
+  wire.set_min_replicas(settings.min_replicas());
+  wire.set_inline_bytes(settings.inline_bytes());
+  wire.set_heartbeat_interval_ms(settings.heartbeat_interval_ms());
+  wire.set_draft_expiry_ms(settings.draft_expiry_ms());
+  wire.set_grace_ms(settings.grace_ms());
+  wire.set_session_idle_ms(settings.session_idle_ms());
+  return wire;
+}
+
+absl::Status ValidateServer(absl::string_view server_id, absl::string_view address,
+                            absl::string_view zone, uint64_t boot_epoch) {
+  if (!IsUuid(server_id)) {
+    return InvalidArgument("server_id is a UUID");
+  }
+  RETURN_IF_ERROR(ValidateAddress(address));
+  const bool zone_ok = std::all_of(zone.begin(), zone.end(), [](char c) {
+    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
+  });
+  if (zone.size() > kZoneBytesMax || !zone_ok) {
+    return InvalidArgument(
+        absl::StrCat("a zone is at most ", kZoneBytesMax, " characters of [A-Za-z0-9._-]"));
+  }
+  if (boot_epoch == 0) {
+    return InvalidArgument("boot_epoch is 1 or more");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ValidateServerState(uint32_t state) {
+  if (state != v1::SERVER_STATE_ACTIVE && state != v1::SERVER_STATE_DRAINING &&
+      state != v1::SERVER_STATE_REMOVED) {
+    return InvalidArgument("a server's state is ACTIVE, DRAINING or REMOVED");
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace ballast::shardctl
