@@ -43,6 +43,25 @@ inline constexpr size_t kReportPageChunksMax = 8192;
 inline constexpr size_t kLogEntryBytesMax = MiB(1);
 inline constexpr uint64_t kLogSegmentBytes = MiB(64);
 
+// --- master state (enforced at apply: every replica must agree) ---------------------------------
+// Replies kept for one session; a client with more unanswered requests is refused further ones.
+inline constexpr size_t kSessionRepliesMax = 4096;
+inline constexpr size_t kSessionsPerShardMax = 65536;
+inline constexpr size_t kOpenSessionsMax = 1024;
+inline constexpr size_t kDraftsPerShardMax = 16384;
+// Handles of one draft: those of the largest object, and as many again for retried chunk writes.
+inline constexpr uint64_t kDraftHandlesMax = 2 * kChunksPerObjectMax;
+inline constexpr size_t kSealChunksMax = 256;
+// Most that one command may name or remove, so that no single entry holds a leader up.
+inline constexpr size_t kExpireMax = 1024;
+inline constexpr size_t kRemoveDoomedMax = 16384;
+inline constexpr size_t kUpdateLocationsMax = 4096;
+inline constexpr size_t kTrimsPerShardMax = 1 << 20;
+// Configurations whose log index a group remembers.
+inline constexpr size_t kAcceptedConfigurationsMax = 4096;
+// Longest record of an image.
+inline constexpr size_t kImageRecordBytesMax = MiB(8);
+
 // --- relations ----------------------------------------------------------------------------------
 static_assert(kChunkBytesMax % kBlockBytes == 0);
 static_assert(kBlocksPerChunkMax == 1024);
@@ -50,6 +69,7 @@ static_assert(kObjectBytesMax == TiB(4));
 static_assert(kBulkPayloadBytesMax % kBlockBytes == 0);
 static_assert(kMessageBytesMax >= kBulkPayloadBytesMax + KiB(64), "payload and header must fit");
 static_assert(kInlineBytesDefault <= kInlineBytesMax);
+static_assert(kAllocateChunksMax <= kDraftHandlesMax && kSealChunksMax * 64 <= kLogEntryBytesMax);
 static_assert(kInlineBytesMax + kKeyBytesMax + kUserMetadataBytesMax + KiB(4) <= kLogEntryBytesMax);
 static_assert(kMinReplicasDefault <= kReplicasDefault && kReplicasDefault <= kReplicasMax);
 
