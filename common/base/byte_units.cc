@@ -8,7 +8,7 @@ namespace ballast {
 
 std::string FormatBytes(uint64_t bytes) {
   static constexpr const char* kUnits[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
-  if (bytes < 1024) {
+  if (bytes < 1000) {
     return absl::StrCat(bytes, " B");
   }
   double value = static_cast<double>(bytes);

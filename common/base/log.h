@@ -7,7 +7,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
-// Structured log lines on standard error: time, level, event name, key=value fields.
+// Structured log lines on standard error: time (UTC), level (D, I, W or E), event name, key=value
+// fields; values with spaces, quotes, '=' or control characters are quoted and escaped.
 //
 //   Log(LogLevel::kInfo, "chunk_store.opened", {{"chunks", count}, {"folder", path}});
 //
@@ -20,7 +21,6 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 
 struct LogField {
   LogField(absl::string_view k, const absl::AlphaNum& v) : key(k), value(v.Piece()) {}
-  LogField(absl::string_view k, const std::string& v) : key(k), value(v) {}
   std::string key;
   std::string value;
 };

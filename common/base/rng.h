@@ -45,8 +45,12 @@ class Rng {
     return draw % bound;
   }
 
-  // Uniform in [low, high], both included.
-  uint64_t Between(uint64_t low, uint64_t high) { return low + Below(high - low + 1); }
+  // Uniform in [low, high], both included; low <= high.
+  uint64_t Between(uint64_t low, uint64_t high) {
+    CHECK_LE(low, high);
+    const uint64_t span = high - low;
+    return span == ~uint64_t{0} ? Next() : low + Below(span + 1);
+  }
 
   // True once in `n` draws on average; n > 0.
   bool OneIn(uint64_t n) { return Below(n) == 0; }
