@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <set>
 
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
@@ -20,11 +22,14 @@ const GroupMembers* ShardConfig::FindGroup(GroupId id) const {
 
 absl::Status ValidateAddress(absl::string_view address) {
   const size_t colon = address.rfind(':');
+  const auto fits_a_host = [](char c) { return absl::ascii_isgraph(c) && c != '/'; };
   uint32_t port = 0;
   if (colon == absl::string_view::npos || colon == 0 || address.size() > 255 ||
-      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 1 || port > 65535 ||
-      address.find_first_of(" \t\n/") != absl::string_view::npos) {
-    return InvalidArgument(absl::StrCat("'", address, "' is not an address of the form HOST:PORT"));
+      !std::all_of(address.begin(), address.end(), fits_a_host) ||
+      !std::all_of(address.begin() + colon + 1, address.end(), absl::ascii_isdigit) ||
+      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 1 || port > 65535) {
+    return InvalidArgument(absl::StrCat("'", absl::Utf8SafeCHexEscape(address.substr(0, 255)),
+                                        "' is not an address of the form HOST:PORT"));
   }
   return absl::OkStatus();
 }
@@ -63,6 +68,8 @@ absl::StatusOr<ShardConfig> ShardConfig::FromProto(const v1::Configuration& prot
     for (const v1::MasterAddress& master : group.masters()) {
       members.masters.push_back({NodeId(master.node_id()), master.address()});
     }
+    std::sort(members.masters.begin(), members.masters.end(),
+              [](const MasterEndpoint& a, const MasterEndpoint& b) { return a.node < b.node; });
     if (!config.groups.empty() && config.groups.back().group >= members.group) {
       return InvalidArgument("the groups of a configuration are not in order");
     }

@@ -24,8 +24,8 @@ struct GroupMembers {
 };
 
 // A configuration: immutable value. Invariants (FromProto checks them): version >= 1; 1 to 65536
-// shards; every owner is 0 or in `groups`; groups and masters sorted, unique, numbered from 1; if
-// there is a group, no owner is 0.
+// shards; every owner is 0 or in `groups`; groups and masters sorted, unique, numbered from 1 (the
+// masters of a group may come in any order and are sorted); if there is a group, no owner is 0.
 struct ShardConfig {
   ConfigVersion version;
   std::vector<GroupId> owners;  // index = shard
