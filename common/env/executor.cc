@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 
+#include <algorithm>
 #include <deque>
 #include <map>
 #include <thread>
@@ -40,7 +41,7 @@ class ThreadExecutor final : public Executor {
 
   void Post(Task task) override {
     absl::MutexLock lock(&mu_);
-    ready_.push_back(std::move(task));
+    ready_.push_back(Ready{.timer = 0, .task = std::move(task)});
   }
 
   TimerId RunAfter(absl::Duration delay, Task task) override {
@@ -57,6 +58,13 @@ class ThreadExecutor final : public Executor {
     absl::MutexLock lock(&mu_);
     const auto it = due_by_id_.find(id);
     if (it == due_by_id_.end()) {
+      // Due and queued behind the running task, finished, or never known.
+      const auto queued = std::find_if(ready_.begin(), ready_.end(),
+                                       [id](const Ready& r) { return id != 0 && r.timer == id; });
+      if (queued != ready_.end()) {
+        doomed = std::move(queued->task);
+        ready_.erase(queued);
+      }
       return;
     }
     const auto timer = timers_.find(std::make_pair(it->second, id));
@@ -69,8 +77,8 @@ class ThreadExecutor final : public Executor {
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || !ready_.empty(); }
 
   void Loop() {
-    std::deque<Task> batch;
     while (true) {
+      Task task;
       {
         absl::MutexLock lock(&mu_);
         if (!HasWork()) {
@@ -86,23 +94,29 @@ class ThreadExecutor final : public Executor {
         if (stopping_) {
           return;
         }
-        const absl::Duration now = RealClock().SteadyNow().SinceOrigin();
-        while (!timers_.empty() && timers_.begin()->first.first <= now) {
-          ready_.push_back(std::move(timers_.begin()->second));
-          due_by_id_.erase(timers_.begin()->first.second);
-          timers_.erase(timers_.begin());
+        QueueDueTimers();
+        if (ready_.empty()) {
+          continue;
         }
-        batch.swap(ready_);
+        task = std::move(ready_.front().task);
+        ready_.pop_front();
       }
-      for (Task& task : batch) {
-        task();
-        task = nullptr;
-        absl::MutexLock lock(&mu_);
-        if (stopping_) {
-          return;
-        }
-      }
-      batch.clear();
+      task();
+    }
+  }
+
+  // Due timers join the end of the queue, so that neither they nor posted tasks can starve the
+  // other.
+  void QueueDueTimers() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    if (timers_.empty()) {
+      return;
+    }
+    const absl::Duration now = RealClock().SteadyNow().SinceOrigin();
+    while (!timers_.empty() && timers_.begin()->first.first <= now) {
+      const TimerId id = timers_.begin()->first.second;
+      ready_.push_back(Ready{.timer = id, .task = std::move(timers_.begin()->second)});
+      due_by_id_.erase(id);
+      timers_.erase(timers_.begin());
     }
   }
 
@@ -110,9 +124,14 @@ class ThreadExecutor final : public Executor {
     return HasWork() || (!timers_.empty() && timers_.begin()->first.first < watched_due_);
   }
 
+  struct Ready {
+    TimerId timer;  // 0: posted
+    Task task;
+  };
+
   absl::Mutex mu_;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  std::deque<Task> ready_ ABSL_GUARDED_BY(mu_);
+  std::deque<Ready> ready_ ABSL_GUARDED_BY(mu_);
   std::map<std::pair<absl::Duration, TimerId>, Task> timers_ ABSL_GUARDED_BY(mu_);
   std::map<TimerId, absl::Duration> due_by_id_ ABSL_GUARDED_BY(mu_);
   absl::Duration watched_due_ ABSL_GUARDED_BY(mu_) = absl::InfiniteDuration();

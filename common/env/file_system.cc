@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 
@@ -34,7 +35,7 @@ absl::Status WriteFileAtomically(FileSystem& fs, const std::string& path, absl::
 }
 
 std::string JoinPath(absl::string_view folder, absl::string_view name) {
-  return absl::StrCat(folder, "/", name);
+  return absl::StrCat(folder, absl::EndsWith(folder, "/") ? "" : "/", name);
 }
 
 std::string ParentPath(absl::string_view path) {

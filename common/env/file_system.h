@@ -117,7 +117,7 @@ absl::StatusOr<std::string> ReadFile(FileSystem& fs, const std::string& path,
 // temporary file beside it, Sync, Rename, SyncDir. Durable on return.
 absl::Status WriteFileAtomically(FileSystem& fs, const std::string& path, absl::string_view data);
 
-// "a/b" from "a" and "b".
+// "a/b" from "a" and "b", "/b" from "/" and "b".
 std::string JoinPath(absl::string_view folder, absl::string_view name);
 // "a/b" of "a/b/c"; "." if there is no slash.
 std::string ParentPath(absl::string_view path);

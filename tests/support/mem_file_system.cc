@@ -192,6 +192,38 @@ std::shared_ptr<MemFileSystem::Node> MemFileSystem::Find(const std::string& path
   return it == names_.end() ? nullptr : it->second;
 }
 
+std::shared_ptr<MemFileSystem::Node> MemFileSystem::Create(const std::string& path, bool folder) {
+  auto node = std::make_shared<Node>();
+  node->folder = folder;
+  names_[path] = node;
+  pending_.push_back(
+      Change{.folder = ParentPath(path), .path = path, .node = node, .renamed_from = {}});
+  return node;
+}
+
+absl::Status MemFileSystem::IsFolder(absl::string_view verb, const std::string& path) const {
+  const auto node = Find(path);
+  if (node == nullptr) {
+    return absl::NotFoundError(absl::StrCat(verb, " ", path, ": no such folder"));
+  }
+  return node->folder ? absl::OkStatus()
+                      : absl::InternalError(absl::StrCat(verb, " ", path, ": not a folder"));
+}
+
+void MemFileSystem::MakeDurable(const Change& change) {
+  if (change.node == nullptr) {
+    durable_names_.erase(change.path);
+    return;
+  }
+  if (!change.renamed_from.empty()) {
+    // A file has one name: an earlier one, whose own change may have been lost, goes as well.
+    for (auto it = durable_names_.begin(); it != durable_names_.end();) {
+      it = it->second == change.node ? durable_names_.erase(it) : std::next(it);
+    }
+  }
+  durable_names_[change.path] = change.node;
+}
+
 uint64_t MemFileSystem::UsedBytes() const {
   uint64_t used = 0;
   for (const auto& [path, node] : names_) {
@@ -221,10 +253,13 @@ absl::StatusOr<std::unique_ptr<File>> MemFileSystem::Open(const std::string& pat
   if (!exists) {
     RETURN_IF_ERROR(Begin(absl::StrCat("create ", path)));
     absl::MutexLock lock(&mu_);
-    node = std::make_shared<Node>();
-    names_[path] = node;
-    pending_.push_back(
-        Change{.folder = ParentPath(path), .path = path, .node = node, .renamed_from = {}});
+    node = Find(path);
+    if (node != nullptr && mode == OpenMode::kCreateExclusive) {
+      return absl::AlreadyExistsError(absl::StrCat("open ", path, ": exists"));
+    }
+    if (node == nullptr) {
+      node = Create(path, /*folder=*/false);
+    }
   }
   return std::make_unique<MemFile>(this, node, path, mode != OpenMode::kRead);
 }
@@ -246,8 +281,15 @@ absl::Status MemFileSystem::RenameImpl(const std::string& from, const std::strin
     return absl::NotFoundError(absl::StrCat("rename ", from, " to ", to, ": no such file"));
   }
   CHECK(!node->folder) << "folders are not renamed here";
-  if (exclusive && Find(to) != nullptr) {
+  const auto replaced = Find(to);
+  if (exclusive && replaced != nullptr) {
     return absl::AlreadyExistsError(absl::StrCat("rename to ", to, ": exists"));
+  }
+  if (replaced == node) {
+    return absl::OkStatus();
+  }
+  if (replaced != nullptr && replaced->folder) {
+    return absl::InternalError(absl::StrCat("rename to ", to, ": is a folder"));
   }
   names_[to] = node;
   names_.erase(from);
@@ -291,20 +333,15 @@ absl::Status MemFileSystem::CreateDir(const std::string& path) {
   }
   RETURN_IF_ERROR(Begin(absl::StrCat("create folder ", path)));
   absl::MutexLock lock(&mu_);
-  auto node = std::make_shared<Node>();
-  node->folder = true;
-  names_[path] = node;
-  pending_.push_back(
-      Change{.folder = ParentPath(path), .path = path, .node = node, .renamed_from = {}});
+  if (Find(path) == nullptr) {
+    Create(path, /*folder=*/true);
+  }
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::vector<std::string>> MemFileSystem::List(const std::string& path) {
   absl::MutexLock lock(&mu_);
-  const auto node = Find(path);
-  if (node == nullptr || !node->folder) {
-    return absl::NotFoundError(absl::StrCat("list ", path, ": no such folder"));
-  }
+  RETURN_IF_ERROR(IsFolder("list", path));
   const std::string prefix = path == "/" ? "/" : path + "/";
   std::vector<std::string> names;
   for (auto it = names_.upper_bound(prefix);
@@ -334,6 +371,7 @@ absl::StatusOr<uint64_t> MemFileSystem::FileSize(const std::string& path) {
 absl::Status MemFileSystem::SyncDir(const std::string& path) {
   RETURN_IF_ERROR(Begin(absl::StrCat("sync folder ", path)));
   absl::MutexLock lock(&mu_);
+  RETURN_IF_ERROR(IsFolder("sync folder", path));
   std::vector<Change> left;
   for (Change& change : pending_) {
     if (change.folder != path) {
@@ -341,23 +379,20 @@ absl::Status MemFileSystem::SyncDir(const std::string& path) {
       continue;
     }
     if (!change.renamed_from.empty()) {
-      durable_names_.erase(change.renamed_from);
+      // The file's earlier names, in whatever folder, are history now.
+      left.erase(std::remove_if(left.begin(), left.end(),
+                                [&](const Change& c) { return c.node == change.node; }),
+                 left.end());
     }
-    if (change.node == nullptr) {
-      durable_names_.erase(change.path);
-    } else {
-      durable_names_[change.path] = change.node;
-    }
+    MakeDurable(change);
   }
   pending_ = std::move(left);
   return absl::OkStatus();
 }
 
 absl::StatusOr<std::unique_ptr<FileLock>> MemFileSystem::Lock(const std::string& path) {
+  RETURN_IF_ERROR(Open(path, OpenMode::kCreate).status());
   absl::MutexLock lock(&mu_);
-  if (Find(ParentPath(path)) == nullptr) {
-    return absl::NotFoundError(absl::StrCat("lock ", path, ": no such folder"));
-  }
   if (!locks_.insert(path).second) {
     return absl::FailedPreconditionError(
         absl::StrCat(path, " is locked: another process is using this folder"));
@@ -383,14 +418,7 @@ void MemFileSystem::Crash(Rng* rng) {
     if (rng == nullptr || rng->OneIn(2)) {
       continue;
     }
-    if (!change.renamed_from.empty()) {
-      durable_names_.erase(change.renamed_from);
-    }
-    if (change.node == nullptr) {
-      durable_names_.erase(change.path);
-    } else {
-      durable_names_[change.path] = change.node;
-    }
+    MakeDurable(change);
   }
   pending_.clear();
   // A name below a folder that did not survive is gone with it.

@@ -87,6 +87,11 @@ class MemFileSystem final : public FileSystem {
   absl::Status Begin(const std::string& what) ABSL_LOCKS_EXCLUDED(mu_);
   absl::Status RenameImpl(const std::string& from, const std::string& to, bool exclusive);
   std::shared_ptr<Node> Find(const std::string& path) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::shared_ptr<Node> Create(const std::string& path, bool folder)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status IsFolder(absl::string_view verb, const std::string& path) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MakeDurable(const Change& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   uint64_t UsedBytes() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   using Names = std::map<std::string, std::shared_ptr<Node>>;
