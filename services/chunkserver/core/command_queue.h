@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <list>
+#include <optional>
+
+#include "absl/status/status.h"
+#include "protos/chunkserver_control_service.pb.h"
+#include "services/chunkserver/core/fence_table.h"
+
+namespace ballast::chunkserver {
+
+// A command and the stream it came on, to which its result goes back.
+struct QueuedCommand {
+  uint64_t source = 0;
+  v1::Command command;
+};
+
+// Orders of masters, waiting to be carried out.
+//
+// Guarantees: commands about one chunk run one at a time, in the order in which they came; a
+// command that is waiting or running is not queued again; at most `commands_max` wait or run. None
+// runs before its fence pair is durable, and none at all once a higher pair for its shard was seen.
+// Commands are repeated by the masters that need them, so that refusing one loses nothing.
+//
+// Concurrency: none; its owner serialises. Pure.
+class CommandQueue {
+ public:
+  // `durable` is the table as it is on disk.
+  CommandQueue(size_t commands_max, FenceTable durable);
+
+  // Takes a command in. A result: it was refused (STALE_FENCE, OVERLOADED, INVALID_ARGUMENT,
+  // NOT_SUPPORTED_YET) and that is to be sent back. None: it is queued, or was already.
+  std::optional<v1::CommandResult> Offer(uint64_t source, const v1::Command& command);
+
+  // True while commands wait for fence pairs that are not durable. Then fences().Encode() is to be
+  // written, and OnFencesDurable called with the version() it had when it was encoded.
+  bool NeedsFencesDurable() const {
+    return durable_version_ < fences_.version() && !queue_.empty();
+  }
+  const FenceTable& fences() const { return fences_; }
+  void OnFencesDurable(uint64_t version);
+
+  struct Next {
+    QueuedCommand queued;
+    // Present: do not act, send this back; the command is done with.
+    std::optional<v1::CommandResult> refused;
+  };
+  // The next command that may run now; Finish must be called for it unless it is refused.
+  std::optional<Next> TakeNext();
+  void Finish(const QueuedCommand& done);
+
+  size_t size() const { return queue_.size(); }
+
+ private:
+  struct Entry {
+    QueuedCommand queued;
+    uint64_t fence_version;  // durable from this version of the table on
+    bool running = false;
+  };
+
+  const size_t commands_max_;
+  FenceTable fences_;
+  uint64_t durable_version_;
+  std::list<Entry> queue_;  // in order of arrival, running ones included
+};
+
+// A result that reports `status` for `command`.
+v1::CommandResult MakeCommandResult(const v1::Command& command, const absl::Status& status);
+
+}  // namespace ballast::chunkserver

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// Crashes at every step, and whatever the start-up scan can meet.
+#include "services/chunkserver/store/recovery.h"
+
+#include <map>
+
+#include "gtest/gtest.h"
+#include "tests/support/status_matchers.h"
+#include "tests/unit/chunkserver/store/store_fixture.h"
+
+namespace ballast::chunkserver {
+namespace {
+
+using ::ballast::testing::HasReason;
+using ::ballast::testing::IsOkAndHolds;
+using ::ballast::testing::MemFileSystem;
+using ::ballast::testing::StatusIs;
+
+void WriteWhole(FileSystem& fs, const std::string& path, absl::string_view content) {
+  ASSERT_OK_AND_ASSIGN(const auto file, fs.Open(path, OpenMode::kCreate));
+  ASSERT_OK(file->Truncate(0));
+  ASSERT_OK(file->WriteAt(0, content));
+}
+
+// A small life: writes of known and unknown length, an abandoned one, deletes. What was
+// acknowledged is recorded as it happens.
+struct Life {
+  std::map<ChunkHandle, std::string> acknowledged;
+  std::map<ChunkHandle, std::string> attempted;  // all bytes ever offered for a handle
+  std::set<ChunkHandle> deleting;                // a delete was asked for and not acknowledged
+
+  void Run(ChunkStore& store) {
+    for (uint64_t i = 1; i <= 4; ++i) {
+      const ChunkHandle handle(ShardId(2), i);
+      const std::string data = RandomBytes(30000 * i, i);
+      attempted[handle] = data;
+      if (WriteChunk(store, handle, data, i % 2 == 0 ? data.size() : 0).ok()) {
+        acknowledged[handle] = data;
+      }
+    }
+    if (auto writer = store.StartWrite(ChunkHandle(ShardId(2), 9), 5000); writer.ok()) {
+      (*writer)->Append(Blocks(RandomBytes(5000, 9))).IgnoreError();
+    }
+    for (const uint64_t i : {2, 3}) {
+      const ChunkHandle handle(ShardId(2), i);
+      if (acknowledged.count(handle) != 0) {
+        acknowledged.erase(handle);
+        deleting.insert(handle);
+        if (store.Delete(handle, 0).ok()) {
+          deleting.erase(handle);
+          attempted.erase(handle);
+        }
+      }
+    }
+  }
+};
+
+TEST(RecoveryTest, AcknowledgedChunksSurviveACrashAtEveryStep) {
+  uint64_t points = 0;
+  for (uint64_t n = 1;; ++n) {
+    for (uint64_t seed = 0; seed < 4; ++seed) {
+      SCOPED_TRACE(::testing::Message() << "crash at operation " << n << ", seed " << seed);
+      MemFileSystem fs;
+      ASSERT_OK(FormatFolder(fs, kFolder, kCluster, kServer));
+      ASSERT_OK_AND_ASSIGN(auto store, OpenStore(fs));
+      Life life;
+      fs.FailAfter(n);
+      life.Run(*store);
+      store.reset();
+      points = n;
+      if (!fs.failed()) {
+        ASSERT_GT(points, 30u);
+        return;
+      }
+      Rng rng(n * 1000 + seed);
+      fs.Crash(seed == 0 ? nullptr : &rng);
+      ASSERT_OK_AND_ASSIGN(store, OpenStore(fs));
+      for (const auto& [handle, data] : life.acknowledged) {
+        ASSERT_THAT(ReadWhole(*store, handle), IsOkAndHolds(data)) << handle;
+      }
+      for (const auto& [handle, data] : life.attempted) {
+        const auto got = ReadWhole(*store, handle);
+        if (got.ok()) {
+          ASSERT_EQ(*got, data) << "an unacknowledged chunk must be whole or absent: " << handle;
+        } else {
+          ASSERT_THAT(got, HasReason(v1::REASON_CHUNK_NOT_FOUND)) << handle;
+        }
+      }
+      ASSERT_EQ(store->Usage().corrupt_count, 0u);
+      ASSERT_TRUE(fs.List("/cs/staging")->empty());
+      // And it goes on working.
+      ASSERT_OK(WriteChunk(*store, ChunkHandle(ShardId(7), 1), "after the crash"));
+    }
+  }
+}
+
+TEST(RecoveryTest, AcknowledgedDeletesSurviveACrash) {
+  MemFileSystem fs;
+  ASSERT_OK(FormatFolder(fs, kFolder, kCluster, kServer));
+  ASSERT_OK_AND_ASSIGN(auto store, OpenStore(fs));
+  Life life;
+  life.Run(*store);
+  fs.Crash(nullptr);
+  ASSERT_OK_AND_ASSIGN(store, OpenStore(fs));
+  EXPECT_EQ(store->Usage().chunk_count, life.acknowledged.size());
+}
+
+class RecoveryScanTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+    ASSERT_OK_AND_ASSIGN(auto store, OpenStore(fs_));
+    ASSERT_OK(WriteChunk(*store, kGood, "good"));
+    ASSERT_OK(WriteChunk(*store, kBad, data_));
+    path_ = store->layout().ChunkFile(kBad);
+  }
+  // Scans; the good chunk must be served whatever else there is.
+  RecoveryReport Scan() {
+    store_ = std::make_unique<ChunkStore>(fs_, StoreOptions());
+    const auto report = RecoverChunks(*store_, nullptr);
+    EXPECT_OK(report);
+    EXPECT_THAT(ReadWhole(*store_, kGood), IsOkAndHolds("good"));
+    return *report;
+  }
+
+  const ChunkHandle kGood{ShardId(1), 0x10};
+  const ChunkHandle kBad{ShardId(1), 0x110};  // in the same sub-folder
+  const std::string data_ = RandomBytes(100000, 1);
+  MemFileSystem fs_;
+  std::string path_;
+  std::unique_ptr<ChunkStore> store_;
+};
+
+TEST_F(RecoveryScanTest, ADamagedHeaderIsKeptAndReportedCorrupt) {
+  ASSERT_OK(fs_.FlipBit(path_, 70, 1));
+  EXPECT_EQ(Scan().corrupt, 1u);
+  EXPECT_THAT(store_->Open(kBad), HasReason(v1::REASON_CHECKSUM_MISMATCH));
+  EXPECT_EQ(store_->Stat(kBad)->state, ReplicaState::kCorrupt);
+  EXPECT_THAT(store_->Verify(kBad), HasReason(v1::REASON_CHECKSUM_MISMATCH));
+  EXPECT_OK(store_->Delete(kBad, 0));
+}
+
+TEST_F(RecoveryScanTest, ACutFileIsCorrupt) {
+  for (const uint64_t size :
+       {kChunkPrefixBytes + 99999, kChunkPrefixBytes, uint64_t{100}, uint64_t{0}}) {
+    {
+      ASSERT_OK_AND_ASSIGN(const auto file, fs_.Open(path_, OpenMode::kReadWrite));
+      ASSERT_OK(file->Truncate(size));
+    }
+    EXPECT_EQ(Scan().corrupt, 1u) << size;
+  }
+}
+
+TEST_F(RecoveryScanTest, AForeignClustersChunkIsQuarantined) {
+  ChunkHeader header{.cluster_id = kOtherCluster,
+                     .handle = kBad,
+                     .length_bytes = 1,
+                     .crc32c = {},
+                     .blocks = {ComputeCrc32c("x")}};
+  WriteWhole(fs_, path_, EncodeChunkPrefix(header) + "x");
+  EXPECT_EQ(Scan().quarantined, 1u);
+  EXPECT_THAT(store_->Open(kBad), HasReason(v1::REASON_CHUNK_NOT_FOUND));
+  EXPECT_EQ(fs_.List("/cs/quarantine")->size(), 1u);
+}
+
+TEST_F(RecoveryScanTest, AChunkUnderAnotherNameIsQuarantined) {
+  ASSERT_OK(fs_.Rename(path_, StoreLayout(kFolder).ChunkFile(ChunkHandle(ShardId(1), 0x210))));
+  EXPECT_EQ(Scan().quarantined, 1u);
+}
+
+TEST_F(RecoveryScanTest, AChunkInAnotherFolderIsQuarantined) {
+  ASSERT_OK(fs_.Rename(path_, "/cs/chunks/00/" + kBad.ToString()));
+  EXPECT_EQ(Scan().quarantined, 1u);
+}
+
+TEST_F(RecoveryScanTest, StrangeNamesAreLeftAlone) {
+  WriteWhole(fs_, "/cs/chunks/10/README", "hello");
+  WriteWhole(fs_, "/cs/chunks/10/000100000000001G", "hello");
+  WriteWhole(fs_, "/cs/chunks/10/0000000000000000", "hello");
+  EXPECT_EQ(Scan().strays, 3u);
+  EXPECT_TRUE(*fs_.Exists("/cs/chunks/10/README"));
+}
+
+TEST_F(RecoveryScanTest, ANewerFormatIsLeftAlone) {
+  std::string prefix = *ReadFile(fs_, path_);
+  prefix[8] = 2;
+  const Crc32c crc = ComputeCrc32c(absl::string_view(prefix).substr(0, 4092));
+  for (size_t i = 0; i < 4; ++i) {
+    prefix[4092 + i] = static_cast<char>(crc.value >> (8 * i));
+  }
+  WriteWhole(fs_, path_, prefix);
+  EXPECT_EQ(Scan().unknown_version, 1u);
+  EXPECT_THAT(store_->Open(kBad), HasReason(v1::REASON_CHUNK_NOT_FOUND));
+  EXPECT_THAT(WriteChunk(*store_, kBad, "x"), HasReason(v1::REASON_CHUNK_EXISTS))
+      << "its file is never overwritten";
+}
+
+TEST_F(RecoveryScanTest, WhatUnfinishedWritesLeftIsRemoved) {
+  WriteWhole(fs_, "/cs/staging/0001000000000999.1", "half");
+  EXPECT_EQ(Scan().staging_removed, 1u);
+}
+
+class ServerIdentityTest : public ::testing::Test {
+ protected:
+  MemFileSystem fs_;
+};
+
+TEST_F(ServerIdentityTest, CountsEveryStartDurably) {
+  ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+  for (uint64_t epoch = 1; epoch <= 3; ++epoch) {
+    {
+      ASSERT_OK_AND_ASSIGN(const auto identity, ServerIdentity::Open(fs_, kFolder));
+      EXPECT_EQ(identity->boot_epoch(), epoch);
+      EXPECT_EQ(identity->server_id(), kServer);
+      EXPECT_EQ(identity->cluster_id(), kCluster);
+    }
+    fs_.Crash(nullptr);
+  }
+}
+
+TEST_F(ServerIdentityTest, TheDocumentShowsTheIdentityFile) {
+  ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+  ASSERT_OK_AND_ASSIGN(const std::string document,
+                       ReadFile(PosixFileSystem(), "docs/formats/chunk_server_folder.md"));
+  EXPECT_NE(document.find(*ReadFile(fs_, "/cs/identity")), std::string::npos);
+}
+
+TEST_F(ServerIdentityTest, OneProcessPerFolder) {
+  ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+  ASSERT_OK_AND_ASSIGN(auto first, ServerIdentity::Open(fs_, kFolder));
+  EXPECT_THAT(ServerIdentity::Open(fs_, kFolder), StatusIs(absl::StatusCode::kFailedPrecondition));
+  first.reset();
+  ASSERT_OK_AND_ASSIGN(first, ServerIdentity::Open(fs_, kFolder));
+  EXPECT_EQ(first->boot_epoch(), 2u) << "the refused start counted nothing";
+}
+
+TEST_F(ServerIdentityTest, AnUnformattedFolderIsRefused) {
+  EXPECT_THAT(ServerIdentity::Open(fs_, kFolder), StatusIs(absl::StatusCode::kFailedPrecondition));
+  ASSERT_OK(fs_.CreateDir(kFolder));
+  EXPECT_THAT(ServerIdentity::Open(fs_, kFolder), StatusIs(absl::StatusCode::kFailedPrecondition));
+}
+
+TEST_F(ServerIdentityTest, FormatsOnlyEmptyFolders) {
+  ASSERT_OK(fs_.CreateDir(kFolder));
+  WriteWhole(fs_, "/cs/thesis.tex", "precious");
+  EXPECT_THAT(FormatFolder(fs_, kFolder, kCluster, kServer),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  ASSERT_OK(fs_.Remove("/cs/thesis.tex"));
+  ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+  EXPECT_THAT(FormatFolder(fs_, kFolder, kCluster, kServer),
+              StatusIs(absl::StatusCode::kAlreadyExists));
+  EXPECT_THAT(FormatFolder(fs_, "/other", "not a uuid", kServer),
+              HasReason(v1::REASON_INVALID_ARGUMENT));
+}
+
+TEST_F(ServerIdentityTest, AFormatCanBeRepeatedAfterACrashAtEveryStep) {
+  for (uint64_t n = 1;; n += 5) {
+    MemFileSystem fs;
+    fs.FailAfter(n);
+    const bool done = FormatFolder(fs, kFolder, kCluster, kServer).ok();
+    if (done && !fs.failed()) {
+      return;
+    }
+    Rng rng(n);
+    fs.Crash(&rng);
+    if (!ServerIdentity::Open(fs, kFolder).ok()) {
+      ASSERT_OK(FormatFolder(fs, kFolder, kCluster, kServer)) << "crash at operation " << n;
+      ASSERT_OK(ServerIdentity::Open(fs, kFolder));
+    }
+    ASSERT_OK(OpenStore(fs));
+  }
+}
+
+TEST_F(ServerIdentityTest, DamagedFilesAreRefused) {
+  ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+  for (const char* name : {"/cs/identity", "/cs/boot_epoch"}) {
+    for (uint64_t byte = 0; byte < *fs_.FileSize(name); byte += 3) {
+      ASSERT_OK(fs_.FlipBit(name, byte, 2));
+      EXPECT_THAT(ServerIdentity::Open(fs_, kFolder), StatusIs(absl::StatusCode::kDataLoss))
+          << name << " byte " << byte;
+      ASSERT_OK(fs_.FlipBit(name, byte, 2));
+    }
+  }
+}
+
+TEST_F(ServerIdentityTest, FencesSurviveACrash) {
+  ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+  ASSERT_OK_AND_ASSIGN(auto identity, ServerIdentity::Open(fs_, kFolder));
+  ASSERT_OK_AND_ASSIGN(FenceTable fences, identity->LoadFences());
+  fences.Admit(ShardId(4), FencePair{ConfigVersion(2), RaftTerm(3)});
+  ASSERT_OK(identity->StoreFences(fences.Encode()));
+  fs_.Crash(nullptr);
+  identity.reset();
+  ASSERT_OK_AND_ASSIGN(identity, ServerIdentity::Open(fs_, kFolder));
+  ASSERT_OK_AND_ASSIGN(const FenceTable reread, identity->LoadFences());
+  EXPECT_EQ(reread.Highest(ShardId(4)), (FencePair{ConfigVersion(2), RaftTerm(3)}));
+}
+
+}  // namespace
+}  // namespace ballast::chunkserver
