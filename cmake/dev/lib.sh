@@ -1,8 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=bash
 # Functions of ./dev that set a machine up and build. Sourced from the top of the tree.
 BALLAST_TOP="$PWD"
 
-say() { printf '\033[1m== %s\033[0m\n' "$*" >&2; }
+say() {
+  if [ -t 2 ]; then
+    printf '\033[1m== %s\033[0m\n' "$*" >&2
+  else
+    printf '== %s\n' "$*" >&2
+  fi
+}
 die() {
   printf 'dev: %s\n' "$*" >&2
   exit 1
@@ -26,6 +33,7 @@ install_packages() {
   missing=$(comm -23 <(packages | sort) \
     <(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' 2>/dev/null | awk '$1=="ii"{print $2}' | sort))
   [ -z "$missing" ] && return
+  # shellcheck disable=SC2086
   say "installing Debian packages:" $missing
   apt update -q
   # shellcheck disable=SC2086
@@ -155,9 +163,13 @@ setup() {
 build() {
   local preset="$1"
   shift
+  case "$preset" in
+    release | dev | asan-ubsan | tidy) ;;
+    *) die "no preset '$preset'; there are release, dev, asan-ubsan and tidy" ;;
+  esac
   export CCACHE_SLOPPINESS="${CCACHE_SLOPPINESS:-pch_defines,time_macros,include_file_mtime,include_file_ctime}"
   export CCACHE_BASEDIR="$BALLAST_TOP" CCACHE_NOHASHDIR=1
-  if [ ! -f "build/$preset/build.ninja" ]; then
+  if [ ! -f "build/$preset/build.ninja" ] || [ CMakePresets.json -nt "build/$preset/build.ninja" ]; then
     say "configuring $preset"
     cmake --preset "$preset" >"build/configure-$preset.log" 2>&1 || {
       cat "build/configure-$preset.log" >&2
@@ -165,5 +177,9 @@ build() {
     }
   fi
   say "building $preset"
-  cmake --build "build/$preset" ${1+--target "$@"}
+  if [ $# -gt 0 ]; then
+    cmake --build "build/$preset" --target "$@"
+  else
+    cmake --build "build/$preset"
+  fi
 }
