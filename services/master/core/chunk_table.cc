@@ -111,6 +111,16 @@ ChunkRecord* ChunkTable::Find(uint64_t sequence) {
   return const_cast<ChunkRecord*>(static_cast<const ChunkTable*>(this)->Find(sequence));
 }
 
+std::optional<uint64_t> ChunkTable::FirstFrom(uint64_t sequence) const {
+  for (auto it = pages_.lower_bound(sequence / kPageRecords); it != pages_.end(); ++it) {
+    const uint64_t base = it->first * kPageRecords;
+    for (uint64_t i = base < sequence ? sequence - base : 0; i < kPageRecords; ++i) {
+      if (it->second->records[i].exists()) return base + i;
+    }
+  }
+  return std::nullopt;
+}
+
 ChunkRecord& ChunkTable::Insert(uint64_t sequence, const ChunkFacts& facts,
                                 absl::Span<const ServerIndex> logged) {
   CHECK(facts.length_bytes > 0 && facts.length_bytes <= kChunkBytesMax);

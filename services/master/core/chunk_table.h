@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/container/btree_map.h"
 #include "absl/container/inlined_vector.h"
@@ -38,7 +39,7 @@ class ChunkRecord {
 
   enum Flag : uint8_t {
     kLogged = 1 << 0,
-    kLive = 1 << 1,      // reported by its server, which is not dead
+    kLive = 1 << 1,      // reported sound by its server, which may be dead by now
     kVerified = 1 << 2,  // its whole-chunk CRC was checked lately
     kCorrupt = 1 << 3,   // reported bad; does not count as a copy
   };
@@ -115,6 +116,9 @@ class ChunkTable {
   // Null if there is no such chunk.
   const ChunkRecord* Find(uint64_t sequence) const;
   ChunkRecord* Find(uint64_t sequence);
+
+  // The first chunk's sequence that is >= `sequence`; none if there is none.
+  std::optional<uint64_t> FirstFrom(uint64_t sequence) const;
 
   // fn(uint64_t sequence, record) for every chunk with begin <= sequence < end, ascending. `fn` may
   // change live views but must not insert or erase.
