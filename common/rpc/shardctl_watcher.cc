@@ -249,7 +249,10 @@ class ShardctlWatcher::Loop : public std::enable_shared_from_this<ShardctlWatche
     }
     if (!outage_) {
       outage_ = true;
-      LogWarning("shardctl_watch.lost", {{"address", address}, {"error", status.ToString()}});
+      LogWarning("shardctl_watch.lost",
+                 {{"address", address},
+                  {"error",
+                   absl::StrCat(absl::StatusCodeToString(status.code()), ": ", status.message())}});
     }
     return backoff_.Next(status);
   }

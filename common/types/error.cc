@@ -41,6 +41,7 @@ absl::StatusCode CodeOf(v1::Reason reason) {
     case v1::REASON_CHUNK_NOT_FOUND:
     case v1::REASON_UNKNOWN_SERVER:
     case v1::REASON_UNKNOWN_GROUP:
+    case v1::REASON_UNKNOWN_VERSION:
       return absl::StatusCode::kNotFound;
     case v1::REASON_INVALID_ARGUMENT:
     case v1::REASON_REQUEST_REUSED:
