@@ -8,7 +8,7 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/time/time.h"
-#include "common/env/clock.h"
+#include "common/base/steady_time.h"
 #include "common/types/ids.h"
 
 namespace ballast::master {

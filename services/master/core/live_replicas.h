@@ -10,7 +10,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
-#include "common/env/clock.h"
+#include "common/base/steady_time.h"
 #include "common/routing/replica_digest.h"
 #include "common/types/ids.h"
 #include "protos/chunkserver_control_service.pb.h"

@@ -9,7 +9,7 @@
 #include "absl/container/btree_set.h"
 #include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
-#include "common/env/clock.h"
+#include "common/base/steady_time.h"
 #include "common/types/ids.h"
 #include "services/master/core/chunk_catalog.h"
 #include "services/master/core/live_replicas.h"
