@@ -106,6 +106,18 @@ absl::Status CheckFormattable(FileSystem& fs, const std::string& folder) {
   return absl::OkStatus();
 }
 
+// A folder with all that is in it; no such folder is OK.
+absl::Status RemoveTree(FileSystem& fs, const std::string& path) {
+  const auto names = fs.List(path);
+  if (names.ok()) {
+    for (const std::string& name : *names) {
+      RETURN_IF_ERROR(RemoveTree(fs, JoinPath(path, name)));
+    }
+  }
+  const absl::Status status = fs.Remove(path);
+  return absl::IsNotFound(status) ? absl::OkStatus() : status;
+}
+
 absl::StatusOr<std::unique_ptr<FileLock>> LockFolder(FileSystem& fs, const std::string& folder) {
   auto lock = fs.Lock(JoinPath(folder, "lock"));
   if (lock.status().code() == absl::StatusCode::kFailedPrecondition) {
@@ -162,15 +174,19 @@ absl::StatusOr<std::vector<MasterEndpoint>> ParseVoters(const std::vector<std::s
 }
 
 absl::Status FormatMemberFolder(FileSystem& fs, const std::string& folder,
-                                const MemberIdentity& identity) {
+                                const MemberIdentity& identity,
+                                absl::AnyInvocable<absl::Status(const std::string&)> make_log) {
   RETURN_IF_ERROR(Validate(identity));
   RETURN_IF_ERROR(fs.CreateDir(folder));
   RETURN_IF_ERROR(CheckFormattable(fs, folder));
   ASSIGN_OR_RETURN(const std::unique_ptr<FileLock> lock, LockFolder(fs, folder));
   RETURN_IF_ERROR(CheckFormattable(fs, folder));  // another format may have just ended
   RETURN_IF_ERROR(fs.SyncDir(ParentPath(folder)));
-  RETURN_IF_ERROR(fs.CreateDir(JoinPath(folder, "log")));
+  const std::string log = JoinPath(folder, "log");
+  RETURN_IF_ERROR(RemoveTree(fs, log));  // of an interrupted format, perhaps of another cluster
+  RETURN_IF_ERROR(fs.CreateDir(log));
   RETURN_IF_ERROR(fs.SyncDir(folder));
+  RETURN_IF_ERROR(make_log(log));
   return WriteFileAtomically(fs, IdentityPath(folder), Encode(identity));
 }
 

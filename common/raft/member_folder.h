@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -39,13 +40,16 @@ struct MemberIdentity {
 // "1=HOST:PORT,2=HOST:PORT,...": 1, 3 or 5 voters in any order. INVALID_ARGUMENT otherwise.
 absl::StatusOr<std::vector<MasterEndpoint>> ParseVoters(const std::vector<std::string>& voters);
 
-// Makes `folder` (its parent must exist) with this identity. The identity is written last, so a
-// crash leaves a folder that can be formatted again. Durable on return.
+// Makes `folder` (its parent must exist) with this identity. `make_log` gets the path of the empty
+// folder for the log and makes it durable. The identity is written last, so a crash leaves a folder
+// that can be formatted again. Durable on return.
 //   INVALID_ARGUMENT      the identity breaks a rule above
 //   ALREADY_EXISTS        formatted already; untouched
 //   FAILED_PRECONDITION   it holds something else, or a process has it
+//   whatever make_log says
 absl::Status FormatMemberFolder(FileSystem& fs, const std::string& folder,
-                                const MemberIdentity& identity);
+                                const MemberIdentity& identity,
+                                absl::AnyInvocable<absl::Status(const std::string&)> make_log);
 
 // Holds the folder's lock until destroyed.
 class MemberFolder {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "common/base/rng.h"
+#include "common/base/status_macros.h"
 #include "gtest/gtest.h"
 #include "tests/support/mem_file_system.h"
 #include "tests/support/status_matchers.h"
@@ -26,13 +27,24 @@ MemberIdentity Identity() {
   return identity;
 }
 
+// A log that, like the real one, refuses to be made twice.
+absl::Status MakeLog(FileSystem& fs, const std::string& log_folder) {
+  RETURN_IF_ERROR(fs.Open(log_folder + "/log", OpenMode::kCreateExclusive).status());
+  return fs.SyncDir(log_folder);
+}
+
+absl::Status Format(FileSystem& fs, const std::string& folder, const MemberIdentity& identity) {
+  return FormatMemberFolder(fs, folder, identity,
+                            [&fs](const std::string& log) { return MakeLog(fs, log); });
+}
+
 class MemberFolderTest : public ::testing::Test {
  protected:
   testing::MemFileSystem fs_;
 };
 
 TEST_F(MemberFolderTest, OpensWhatFormatMade) {
-  ASSERT_THAT(FormatMemberFolder(fs_, "/f", Identity()), IsOk());
+  ASSERT_THAT(Format(fs_, "/f", Identity()), IsOk());
   ASSERT_OK_AND_ASSIGN(const auto folder, MemberFolder::Open(fs_, "/f", "shardctl"));
   const MemberIdentity& identity = folder->identity();
   EXPECT_EQ(identity.cluster_id, kCluster);
@@ -42,7 +54,7 @@ TEST_F(MemberFolderTest, OpensWhatFormatMade) {
   EXPECT_EQ(identity.voters, Identity().voters);
   EXPECT_EQ(identity.address(), "h:2");
   EXPECT_EQ(identity.AddressOf(NodeId(9)), "");
-  EXPECT_THAT(fs_.List(folder->log_folder()), IsOk());
+  EXPECT_THAT(fs_.List(folder->log_folder()), testing::IsOkAndHolds(::testing::ElementsAre("log")));
 }
 
 TEST_F(MemberFolderTest, AnUnformattedFolderIsNotFound) {
@@ -50,41 +62,40 @@ TEST_F(MemberFolderTest, AnUnformattedFolderIsNotFound) {
 }
 
 TEST_F(MemberFolderTest, ASecondProcessIsKeptOut) {
-  ASSERT_THAT(FormatMemberFolder(fs_, "/f", Identity()), IsOk());
+  ASSERT_THAT(Format(fs_, "/f", Identity()), IsOk());
   ASSERT_OK_AND_ASSIGN(const auto folder, MemberFolder::Open(fs_, "/f", "shardctl"));
   EXPECT_THAT(MemberFolder::Open(fs_, "/f", "shardctl"),
               StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_F(MemberFolderTest, AFolderOfAnotherServiceIsRefused) {
-  ASSERT_THAT(FormatMemberFolder(fs_, "/f", Identity()), IsOk());
+  ASSERT_THAT(Format(fs_, "/f", Identity()), IsOk());
   EXPECT_THAT(MemberFolder::Open(fs_, "/f", "master"),
               StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_F(MemberFolderTest, FormatsOnlyOnceAndOnlyEmptyFolders) {
-  ASSERT_THAT(FormatMemberFolder(fs_, "/f", Identity()), IsOk());
-  EXPECT_THAT(FormatMemberFolder(fs_, "/f", Identity()), StatusIs(absl::StatusCode::kAlreadyExists));
+  ASSERT_THAT(Format(fs_, "/f", Identity()), IsOk());
+  EXPECT_THAT(Format(fs_, "/f", Identity()), StatusIs(absl::StatusCode::kAlreadyExists));
   ASSERT_THAT(fs_.CreateDir("/g"), IsOk());
   ASSERT_THAT(WriteFileAtomically(fs_, "/g/thesis.tex", "precious"), IsOk());
-  EXPECT_THAT(FormatMemberFolder(fs_, "/g", Identity()),
-              StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(Format(fs_, "/g", Identity()), StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_F(MemberFolderTest, IdentitiesThatMakeNoSenseAreRefused) {
   MemberIdentity identity = Identity();
   identity.node = NodeId(4);
-  EXPECT_THAT(FormatMemberFolder(fs_, "/f", identity), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(Format(fs_, "/f", identity), StatusIs(absl::StatusCode::kInvalidArgument));
   identity = Identity();
   identity.shard_count = 0;
-  EXPECT_THAT(FormatMemberFolder(fs_, "/f", identity), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(Format(fs_, "/f", identity), StatusIs(absl::StatusCode::kInvalidArgument));
   identity = Identity();
   identity.cluster_id = "nonsense";
-  EXPECT_THAT(FormatMemberFolder(fs_, "/f", identity), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(Format(fs_, "/f", identity), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(MemberFolderTest, EveryFlippedOrMissingByteOfTheIdentityIsNoticed) {
-  ASSERT_THAT(FormatMemberFolder(fs_, "/f", Identity()), IsOk());
+  ASSERT_THAT(Format(fs_, "/f", Identity()), IsOk());
   ASSERT_OK_AND_ASSIGN(const std::string good, ReadFile(fs_, "/f/identity"));
   for (size_t i = 0; i < good.size(); ++i) {
     std::string bad = good;
@@ -105,11 +116,11 @@ TEST_F(MemberFolderTest, ACrashWhileFormattingLeavesAFolderThatFormatsAgain) {
       Rng rng(step);
       testing::MemFileSystem fs;
       fs.FailAfter(step);
-      const absl::Status first = FormatMemberFolder(fs, "/f", Identity());
+      const absl::Status first = Format(fs, "/f", Identity());
       crashed = fs.failed();
       EXPECT_EQ(first.ok(), !crashed);
       fs.Crash(torn ? &rng : nullptr);
-      const absl::Status second = FormatMemberFolder(fs, "/f", Identity());
+      const absl::Status second = Format(fs, "/f", Identity());
       if (!crashed) {
         EXPECT_THAT(second, StatusIs(absl::StatusCode::kAlreadyExists)) << "must be durable";
       } else {
