@@ -82,6 +82,14 @@ class TidyTest(unittest.TestCase):
     def test_core_libraries_link_nothing_impure(self):
         self.check(rules.pure_libraries, [f for f in FILES if f.endswith("CMakeLists.txt")])
 
+    def test_tests_that_documents_name_exist(self):
+        defined = set()
+        for path in self.code():
+            if path.startswith("tests/"):
+                defined |= rules.defined_tests(read(path))
+        self.check(lambda path, text: rules.named_tests(path, text, defined),
+                   [f for f in FILES if f.endswith(".md")])
+
     def test_every_source_is_built(self):
         listings = {f: read(f) for f in FILES if f.endswith("CMakeLists.txt")}
         sources = [f for f in FILES if f.endswith((".cc", ".c"))]
@@ -199,6 +207,9 @@ class PlantedViolationsTest(unittest.TestCase):
         self.finds(rules.pure_libraries, "CMakeLists.txt",
                    "ballast_library(x_core SOURCES a.cc DEPS common_env)",
                    "ballast_library(x_core SOURCES a.cc DEPS common_types)")
+        defined = rules.defined_tests("TEST_F(ATest, Claim) {\nTEST(BTest,\n     Other) {\n")
+        self.assertEqual(rules.named_tests("a.md", "`ATest.Claim`, `BTest.Other`", defined), [])
+        self.assertTrue(rules.named_tests("a.md", "`ATest.Gone`", defined))
         there = {"docs/a.md": "# A Heading, here\n", "docs/b.md": ""}
         link = lambda text: rules.links("docs/b.md", text, there.__contains__, there.__getitem__)
         self.assertEqual(link("[x](a.md) [y](a.md#a-heading-here) [z](https://x.org)"), [])
