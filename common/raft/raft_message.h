@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <string>
 #include <variant>
@@ -27,6 +28,7 @@ inline constexpr size_t kAppendPayloadBytesMax = size_t{2} << 20;
 struct ReadContext {
   uint64_t term = 0;
   uint64_t number = 0;
+  friend auto operator<=>(const ReadContext&, const ReadContext&) = default;
 };
 
 // A message of the core. Of an APPEND, `core.entry_count` == entries.size().

@@ -57,6 +57,7 @@ std::string EncodeManifest(const SnapshotManifest& manifest) {
   PutU64(&out, manifest.id.index);
   PutU64(&out, manifest.id.term);
   PutBytes(&out, manifest.cluster_id);
+  PutBytes(&out, manifest.configuration);
   PutU32(&out, static_cast<uint32_t>(manifest.files.size()));
   for (const SnapshotFile& file : manifest.files) {
     PutBytes(&out, file.name);
@@ -87,6 +88,7 @@ absl::StatusOr<SnapshotManifest> DecodeManifest(absl::string_view data) {
   manifest.id.index = in.U64();
   manifest.id.term = in.U64();
   manifest.cluster_id = std::string(in.Bytes(kClusterIdBytesMax));
+  manifest.configuration = std::string(in.Bytes(kConfigurationBytesMax));
   const uint32_t count = in.U32();
   if (!in.ok() || count > kImagesMax || manifest.id.index == 0 || manifest.id.term == 0) {
     return absl::DataLossError("manifest of an impossible snapshot");
@@ -122,14 +124,21 @@ absl::StatusOr<SnapshotManifest> SnapshotStore::Verify(SnapshotId id) {
   if (manifest.id != id) {
     return absl::DataLossError("manifest under another snapshot's name");
   }
-  if (manifest.cluster_id != cluster_id_ || manifest.group != group_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("snapshot of group ", manifest.group, " of cluster ", manifest.cluster_id));
-  }
+  RETURN_IF_ERROR(CheckOwner(manifest));
   for (const SnapshotFile& file : manifest.files) {
     RETURN_IF_ERROR(ReadImage(id, file).status());
   }
   return manifest;
+}
+
+absl::Status SnapshotStore::CheckOwner(const SnapshotManifest& manifest) const {
+  if (manifest.cluster_id != owner_.cluster_id || manifest.group != owner_.group) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("snapshot of group ", manifest.group, " of cluster ", manifest.cluster_id));
+  }
+  return manifest.configuration == owner_.configuration
+             ? absl::OkStatus()
+             : absl::FailedPreconditionError("snapshot of a group with other voters");
 }
 
 absl::StatusOr<SnapshotStore::Found> SnapshotStore::FindNewest() {
@@ -171,8 +180,11 @@ absl::StatusOr<SnapshotManifest> SnapshotStore::CommitSnapshot(SnapshotId id,
                                                                std::vector<SnapshotFile> files) {
   std::sort(files.begin(), files.end(),
             [](const SnapshotFile& a, const SnapshotFile& b) { return a.name < b.name; });
-  SnapshotManifest manifest{
-      .id = id, .cluster_id = cluster_id_, .group = group_, .files = std::move(files)};
+  SnapshotManifest manifest{.id = id,
+                            .cluster_id = owner_.cluster_id,
+                            .group = owner_.group,
+                            .configuration = owner_.configuration,
+                            .files = std::move(files)};
   RETURN_IF_ERROR(fs_.SyncDir(folder_));
   RETURN_IF_ERROR(WriteFileAtomically(fs_, ManifestPath(id), EncodeManifest(manifest)));
   return manifest;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -31,6 +32,7 @@ struct SnapshotFile {
 
 inline constexpr size_t kImageNameBytesMax = 32;
 inline constexpr uint64_t kImageBytesMax = uint64_t{1} << 30;
+inline constexpr size_t kConfigurationBytesMax = 4096;
 inline constexpr size_t kManifestBytesMax = size_t{16} << 20;
 
 // What a snapshot is made of. Every image holds at least the commands up to `id.index`, and says
@@ -39,6 +41,7 @@ struct SnapshotManifest {
   SnapshotId id;
   std::string cluster_id;
   uint32_t group = 0;
+  std::string configuration;        // payload of log entry 1, which the snapshot replaces
   std::vector<SnapshotFile> files;  // by name, ascending
 };
 
@@ -54,8 +57,14 @@ absl::StatusOr<SnapshotManifest> DecodeManifest(absl::string_view data);
 // RemoveAllBut.
 class SnapshotStore {
  public:
-  SnapshotStore(FileSystem& fs, std::string folder, std::string cluster_id, uint32_t group)
-      : fs_(fs), folder_(std::move(folder)), cluster_id_(std::move(cluster_id)), group_(group) {}
+  struct Owner {  // whose snapshots these are; others' are not used
+    std::string cluster_id;
+    uint32_t group = 0;
+    std::string configuration;
+  };
+
+  SnapshotStore(FileSystem& fs, std::string folder, Owner owner)
+      : fs_(fs), folder_(std::move(folder)), owner_(std::move(owner)) {}
 
   struct Found {
     std::optional<SnapshotManifest> newest;  // whose images are all whole
@@ -69,6 +78,9 @@ class SnapshotStore {
   // INVALID_ARGUMENT for names and sizes that no manifest can hold.
   absl::StatusOr<SnapshotFile> WriteImage(SnapshotId id, const std::string& name,
                                           absl::string_view image);
+
+  // FAILED_PRECONDITION if the manifest is of another cluster, group or configuration.
+  absl::Status CheckOwner(const SnapshotManifest& manifest) const;
 
   // Makes the snapshot of these images (all written) exist. Durable on return.
   absl::StatusOr<SnapshotManifest> CommitSnapshot(SnapshotId id, std::vector<SnapshotFile> files);
@@ -95,8 +107,7 @@ class SnapshotStore {
 
   FileSystem& fs_;
   const std::string folder_;
-  const std::string cluster_id_;
-  const uint32_t group_;
+  const Owner owner_;
 };
 
 }  // namespace ballast

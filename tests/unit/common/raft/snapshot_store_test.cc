@@ -26,7 +26,7 @@ class SnapshotStoreTest : public ::testing::Test {
     EXPECT_OK(fs_.CreateDir(kFolder));
     EXPECT_OK(fs_.SyncDir("/"));
   }
-  static SnapshotStore Store(MemFileSystem& fs) { return SnapshotStore(fs, kFolder, "c", 1); }
+  static SnapshotStore Store(MemFileSystem& fs) { return SnapshotStore(fs, kFolder, {"c", 1, "voters"}); }
   static absl::Status Write(MemFileSystem& fs, SnapshotId id,
                             const std::map<std::string, std::string>& images) {
     SnapshotStore store = Store(fs);
@@ -64,8 +64,10 @@ TEST_F(SnapshotStoreTest, SkipsDamagedAndForeignOnesAndSaysSo) {
   ASSERT_OK(Write(fs_, {10, 1}, {{"group", "g10"}}));
   ASSERT_OK(Write(fs_, {20, 1}, {{"group", "g20"}}));
   ASSERT_OK(Write(fs_, {30, 1}, {{"group", "g30"}}));
-  SnapshotStore foreign(fs_, kFolder, "other", 1);
+  SnapshotStore foreign(fs_, kFolder, {"other", 1, "voters"});
   ASSERT_OK(foreign.CommitSnapshot({40, 1}, {}));
+  SnapshotStore larger(fs_, kFolder, {"c", 1, "more voters"});
+  ASSERT_OK(larger.CommitSnapshot({50, 1}, {}));
   for (const std::string& file : fs_.Files()) {
     if (absl::StrContains(file, "image-000000000000001e") ||
         absl::StrContains(file, "manifest-0000000000000014")) {
@@ -75,7 +77,7 @@ TEST_F(SnapshotStoreTest, SkipsDamagedAndForeignOnesAndSaysSo) {
   ASSERT_OK_AND_ASSIGN(auto found, Store(fs_).FindNewest());
   ASSERT_TRUE(found.newest.has_value());
   EXPECT_EQ(found.newest->id.index, 10u);
-  EXPECT_EQ(found.unusable.size(), 3u);
+  EXPECT_EQ(found.unusable.size(), 4u);
 }
 
 TEST_F(SnapshotStoreTest, RemovesOnlyWhatIsNotKept) {
@@ -138,6 +140,7 @@ TEST(ManifestTest, EveryDamagedByteIsNoticed) {
   const SnapshotManifest manifest{.id = {7, 3},
                                   .cluster_id = "c",
                                   .group = 2,
+                                  .configuration = "voters",
                                   .files = {{.name = "a", .bytes = 1, .crc = Crc32c{5}},
                                             {.name = "b", .bytes = 2, .crc = Crc32c{6}}}};
   const std::string bytes = EncodeManifest(manifest);
