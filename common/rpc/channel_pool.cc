@@ -5,12 +5,14 @@
 #include <grpcpp/security/credentials.h>
 
 #include "absl/time/clock.h"
+#include "common/rpc/grpc_log.h"
 #include "common/rpc/grpc_server.h"
 #include "common/types/limits.h"
 
 namespace ballast {
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  CaptureGrpcLog();
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(static_cast<int>(kMessageBytesMax));
   args.SetMaxSendMessageSize(static_cast<int>(kMessageBytesMax));

@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "common/rpc/grpc_log.h"
 #include "common/types/error.h"
 #include "common/types/limits.h"
 #include "common/types/shard_config.h"
@@ -36,6 +37,7 @@ absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     const std::string& address, const std::vector<grpc::Service*>& services) {
   static std::once_flag once;
   std::call_once(once, [] {
+    CaptureGrpcLog();
     grpc::EnableDefaultHealthCheckService(true);
     grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   });
