@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grpcpp/server.h>
+#include <grpcpp/server_builder.h>
 #include <grpcpp/server_context.h>
 
 #include <memory>
@@ -30,8 +31,10 @@ class GrpcServer {
  public:
   // Listens on `address` ("127.0.0.1:7500"; port 0 picks one). A taken port is UNAVAILABLE with a
   // one-line text; ports are never shared between processes.
+  // `tune`, if given, may set further channel arguments (bulk_channel.h).
   static absl::StatusOr<std::unique_ptr<GrpcServer>> Start(
-      const std::string& address, const std::vector<grpc::Service*>& services);
+      const std::string& address, const std::vector<grpc::Service*>& services,
+      void (*tune)(grpc::ServerBuilder&) = nullptr);
 
   // Shuts down at once if Shutdown was not called.
   ~GrpcServer();

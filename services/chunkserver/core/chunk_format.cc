@@ -54,15 +54,6 @@ bool AllZero(absl::string_view bytes) {
 
 }  // namespace
 
-Crc32c CombineBlocks(absl::Span<const Crc32c> blocks, uint64_t length_bytes) {
-  CHECK_EQ(blocks.size(), BlockCount(length_bytes));
-  Crc32c crc;
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    crc = ConcatCrc32c(crc, blocks[i], BlockLength(length_bytes, i));
-  }
-  return crc;
-}
-
 std::string EncodeChunkPrefix(const ChunkHeader& header) {
   CHECK(header.length_bytes >= 1 && header.length_bytes <= kChunkBytesMax) << header.length_bytes;
   CHECK(IsUuid(header.cluster_id)) << header.cluster_id;

@@ -8,8 +8,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "absl/types/span.h"
 #include "common/base/crc32c.h"
+#include "common/types/blocks.h"
 #include "common/types/ids.h"
 #include "common/types/limits.h"
 
@@ -35,21 +35,6 @@ struct ChunkHeader {
   Crc32c crc32c;  // of the whole data
   std::vector<Crc32c> blocks;
 };
-
-// Number of blocks of a chunk of that length; the last one may be short.
-constexpr uint64_t BlockCount(uint64_t length_bytes) {
-  return (length_bytes + kBlockBytes - 1) / kBlockBytes;
-}
-
-// Length of block `index` of a chunk; index < BlockCount(length_bytes).
-constexpr uint64_t BlockLength(uint64_t length_bytes, uint64_t index) {
-  const uint64_t left = length_bytes - index * kBlockBytes;
-  return left < kBlockBytes ? left : kBlockBytes;
-}
-
-// The checksum of a whole chunk from those of its blocks. blocks.size() ==
-// BlockCount(length_bytes).
-Crc32c CombineBlocks(absl::Span<const Crc32c> blocks, uint64_t length_bytes);
 
 // The first kChunkPrefixBytes of the file of such a chunk. Requires the invariants of ChunkHeader,
 // except that crc32c is computed here.

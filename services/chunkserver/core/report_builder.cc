@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/chunkserver/core/report_builder.h"
 
-#include <xxhash.h>
-
 #include <algorithm>
 #include <vector>
 
 #include "common/base/check.h"
+#include "common/routing/replica_digest.h"
 
 namespace ballast::chunkserver {
 namespace {
@@ -19,20 +18,15 @@ void FillReplica(ChunkHandle handle, const ReplicaFacts& facts, v1::ReplicaRepor
   out->set_corrupt(facts.state == ReplicaState::kCorrupt);
 }
 
-}  // namespace
-
-uint64_t ReplicaDigest(ChunkHandle handle, const ReplicaFacts& facts) {
-  unsigned char bytes[17];
-  for (int i = 0; i < 8; ++i) {
-    bytes[i] = static_cast<unsigned char>(handle.value() >> (8 * i));
-  }
-  for (int i = 0; i < 4; ++i) {
-    bytes[8 + i] = static_cast<unsigned char>(facts.length_bytes >> (8 * i));
-    bytes[12 + i] = static_cast<unsigned char>(facts.crc32c.value >> (8 * i));
-  }
-  bytes[16] = facts.state == ReplicaState::kCorrupt ? 1 : 0;
-  return XXH64(bytes, sizeof(bytes), 0);
+// What one replica adds to its shard's digest.
+uint64_t HashOf(ChunkHandle handle, const ReplicaFacts& facts) {
+  return ReplicaHash(handle,
+                     ballast::ReplicaFacts{.length_bytes = facts.length_bytes,
+                                           .crc32c = facts.crc32c.value,
+                                           .corrupt = facts.state == ReplicaState::kCorrupt});
 }
+
+}  // namespace
 
 void ReportBuilder::Start(ShardId shard) {
   shards_[shard] = Shard{};
@@ -82,7 +76,7 @@ size_t ReportBuilder::ListPage(ShardId id, Shard& shard, size_t replicas_max,
       return false;
     }
     FillReplica(handle, facts, report->add_replicas());
-    shard.digest += ReplicaDigest(handle, facts);
+    shard.digest += HashOf(handle, facts);
     ++shard.count;
     shard.next = handle.sequence() + 1;
     ++used;
@@ -106,11 +100,11 @@ size_t ReportBuilder::Changes(Shard& shard, size_t replicas_max, v1::ShardReport
       continue;  // came and went between two reports
     }
     if (told.has_value()) {
-      shard.digest -= ReplicaDigest(handle, *told);
+      shard.digest -= HashOf(handle, *told);
       --shard.count;
     }
     if (now.has_value()) {
-      shard.digest += ReplicaDigest(handle, *now);
+      shard.digest += HashOf(handle, *now);
       ++shard.count;
       FillReplica(handle, *now, report->add_replicas());
     } else {

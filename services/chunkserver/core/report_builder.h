@@ -13,9 +13,6 @@
 
 namespace ballast::chunkserver {
 
-// What one replica adds to its shard's digest; chunkserver_control_service.proto defines it.
-uint64_t ReplicaDigest(ChunkHandle handle, const ReplicaFacts& facts);
-
 // Makes the chunk reports for one master: of each shard the full list in pages, then what changed,
 // each with the digest of what the master knows after it.
 //

@@ -92,6 +92,22 @@ absl::Status ChunkStore::Reserve(uint64_t more_bytes) {
   return absl::OkStatus();
 }
 
+absl::Status ChunkStore::EnsureFolder(ChunkHandle handle) {
+  const size_t number = handle.value() & 0xff;
+  {
+    absl::MutexLock lock(&mu_);
+    if (durable_folders_.test(number)) {
+      return absl::OkStatus();
+    }
+  }
+  // Also when it exists: another writer may have made it and not have synced it yet.
+  RETURN_IF_ERROR(DiskError(fs_.CreateDir(layout_.ChunkFolder(handle))));
+  RETURN_IF_ERROR(DiskError(fs_.SyncDir(layout_.ChunksFolder())));
+  absl::MutexLock lock(&mu_);
+  durable_folders_.set(number);
+  return absl::OkStatus();
+}
+
 void ChunkStore::ReleaseWrite(ChunkHandle handle, uint64_t reserved_bytes) {
   absl::MutexLock lock(&mu_);
   reserved_bytes_ -= reserved_bytes;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <bitset>
 #include <cstdint>
 #include <list>
 #include <map>
@@ -33,7 +34,7 @@ class StoreLayout {
  public:
   explicit StoreLayout(absl::string_view folder) : folder_(folder) {}
   std::string ChunksFolder() const { return JoinPath(folder_, "chunks"); }
-  // One of 256, by the handle's last two digits.
+  // One of 256, by the handle's last two digits; made when first needed.
   std::string ChunkFolder(ChunkHandle handle) const;
   std::string ChunkFile(ChunkHandle handle) const;
   std::string StagingFolder() const { return JoinPath(folder_, "staging"); }
@@ -168,6 +169,7 @@ class ChunkStore {
 
   // What the writer needs: see ChunkWriter.
   absl::Status Reserve(uint64_t more_bytes);
+  absl::Status EnsureFolder(ChunkHandle handle) ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseWrite(ChunkHandle handle, uint64_t reserved_bytes);
   void Publish(ChunkHandle handle, const ReplicaFacts& facts, uint64_t reserved_bytes);
   absl::Status DiskError(const absl::Status& status);
@@ -193,6 +195,7 @@ class ChunkStore {
   absl::flat_hash_set<ChunkHandle> writing_ ABSL_GUARDED_BY(mu_);   // not in index_
   absl::flat_hash_set<ChunkHandle> deleting_ ABSL_GUARDED_BY(mu_);  // still in index_
   uint64_t reserved_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  std::bitset<256> durable_folders_ ABSL_GUARDED_BY(mu_);  // by the handle's last two digits
   ReporterId next_reporter_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<ReporterId, ReportBuilder> reporters_ ABSL_GUARDED_BY(mu_);
   // Open files, most recently used first.

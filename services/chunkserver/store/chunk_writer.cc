@@ -21,33 +21,10 @@ constexpr uint64_t kWritebackStepBytes = MiB(4);
 
 absl::StatusOr<VerifiedBlocks> VerifiedBlocks::Verify(std::vector<absl::string_view> pieces,
                                                       std::vector<Crc32c> blocks) {
+  RETURN_IF_ERROR(VerifyPieces(pieces, blocks));
   VerifiedBlocks verified;
   for (const absl::string_view piece : pieces) {
     verified.bytes_ += piece.size();
-  }
-  if (blocks.size() != BlockCount(verified.bytes_)) {
-    return InvalidArgument(absl::StrCat(verified.bytes_, " bytes of data with ", blocks.size(),
-                                        " block checksums, not ", BlockCount(verified.bytes_)));
-  }
-  size_t piece = 0;
-  size_t at = 0;  // in pieces[piece]
-  for (size_t block = 0; block < blocks.size(); ++block) {
-    uint64_t left = BlockLength(verified.bytes_, block);
-    Crc32c crc;
-    while (left > 0) {
-      const absl::string_view part = pieces[piece].substr(at, left);
-      crc = ExtendCrc32c(crc, part);
-      left -= part.size();
-      at += part.size();
-      if (at == pieces[piece].size()) {
-        ++piece;
-        at = 0;
-      }
-    }
-    if (crc != blocks[block]) {
-      return MakeError(v1::REASON_CHECKSUM_MISMATCH,
-                       absl::StrCat("block ", block, " of a message was changed on its way here"));
-    }
   }
   verified.pieces_ = std::move(pieces);
   verified.blocks_ = std::move(blocks);
@@ -131,6 +108,7 @@ absl::Status ChunkWriter::Prepare(uint64_t length_bytes, Crc32c crc32c) {
     RETURN_IF_ERROR(store_.DiskError(file_->Truncate(kChunkPrefixBytes + length_)));
   }
   RETURN_IF_ERROR(store_.DiskError(file_->Sync()));
+  RETURN_IF_ERROR(store_.EnsureFolder(handle_));
   prepared_ = true;
   return absl::OkStatus();
 }

@@ -8,7 +8,6 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/types/error.h"
@@ -16,7 +15,6 @@
 namespace ballast::chunkserver {
 namespace {
 
-constexpr int kFolders = 256;
 constexpr uint64_t kProblemsLogged = 20;
 
 class Scan {
@@ -26,8 +24,16 @@ class Scan {
 
   absl::StatusOr<RecoveryReport> Run() {
     RETURN_IF_ERROR(RemoveStaging());
-    for (int i = 0; i < kFolders; ++i) {
-      const std::string folder = JoinPath(layout_.ChunksFolder(), absl::StrFormat("%02x", i));
+    ASSIGN_OR_RETURN(const std::vector<std::string> folders, fs_.List(layout_.ChunksFolder()));
+    for (const std::string& digits : folders) {
+      const std::string folder = JoinPath(layout_.ChunksFolder(), digits);
+      uint64_t number = 0;
+      if (!absl::SimpleHexAtoi(digits, &number) ||
+          layout_.ChunkFolder(ChunkHandle(number)) != folder) {
+        ++report_.strays;
+        Problem(folder, "no folder of chunks has such a name");
+        continue;
+      }
       ASSIGN_OR_RETURN(const std::vector<std::string> names, fs_.List(folder));
       for (const std::string& name : names) {
         if (stop_ != nullptr && stop_->load()) {

@@ -85,10 +85,6 @@ absl::Status FormatFolder(FileSystem& fs, const std::string& folder, absl::strin
   RETURN_IF_ERROR(fs.CreateDir(layout.ChunksFolder()));
   RETURN_IF_ERROR(fs.CreateDir(layout.StagingFolder()));
   RETURN_IF_ERROR(fs.CreateDir(layout.QuarantineFolder()));
-  for (uint64_t i = 0; i < 256; ++i) {
-    RETURN_IF_ERROR(fs.CreateDir(layout.ChunkFolder(ChunkHandle(i))));
-  }
-  RETURN_IF_ERROR(fs.SyncDir(layout.ChunksFolder()));
   RETURN_IF_ERROR(WriteFileAtomically(fs, EpochPath(folder), EpochContent(0)));
   RETURN_IF_ERROR(WriteFileAtomically(fs, FencesPath(folder), FenceTable().Encode()));
   RETURN_IF_ERROR(fs.SyncDir(folder));

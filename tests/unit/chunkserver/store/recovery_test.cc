@@ -169,15 +169,17 @@ TEST_F(RecoveryScanTest, AChunkUnderAnotherNameIsQuarantined) {
 }
 
 TEST_F(RecoveryScanTest, AChunkInAnotherFolderIsQuarantined) {
+  ASSERT_OK(fs_.CreateDir("/cs/chunks/00"));
   ASSERT_OK(fs_.Rename(path_, "/cs/chunks/00/" + kBad.ToString()));
   EXPECT_EQ(Scan().quarantined, 1u);
 }
 
 TEST_F(RecoveryScanTest, StrangeNamesAreLeftAlone) {
   WriteWhole(fs_, "/cs/chunks/10/README", "hello");
+  WriteWhole(fs_, "/cs/chunks/notes", "hello");
   WriteWhole(fs_, "/cs/chunks/10/000100000000001G", "hello");
   WriteWhole(fs_, "/cs/chunks/10/0000000000000000", "hello");
-  EXPECT_EQ(Scan().strays, 3u);
+  EXPECT_EQ(Scan().strays, 4u);
   EXPECT_TRUE(*fs_.Exists("/cs/chunks/10/README"));
 }
 
