@@ -216,7 +216,6 @@ void RaftLog::ApplyOne(uint64_t index) {
 // --- roles --------------------------------------------------------------------------------------
 
 void RaftLog::RoleMayHaveChanged(const ballast_craft_update& update) {
-  core_leader_ = update.leader;
   if (update.state == core_state_ && update.term == core_term_) {
     return;
   }
@@ -261,8 +260,11 @@ ReplicatedLog::State RaftLog::state() const {
                : core_state_ == BALLAST_CRAFT_FOLLOWER || !failed_.ok() ? Role::kFollower
                                                                         : Role::kCandidate;
   state.term = RaftTerm(core_term_);
-  if (core_leader_ != 0 && failed_.ok()) {
-    state.leader = NodeId(static_cast<uint32_t>(core_leader_));
+  if (Leads()) {
+    state.leader = options_.self;
+  } else if (failed_.ok() && core_state_ == BALLAST_CRAFT_FOLLOWER &&
+             followed_.term == core_term_) {
+    state.leader = followed_.leader;
   }
   state.committed = RaftIndex(committed_);
   state.applied = RaftIndex(applied_);

@@ -55,6 +55,7 @@ struct RaftLogOptions {
   uint64_t segment_bytes = kLogSegmentBytes;  // of the write-ahead log
   absl::Duration apply_slice = absl::Milliseconds(1);  // longest run of applying in one turn
   uint32_t apply_slice_entries_max = 1024;             // likewise
+  size_t fetch_page_bytes = kSnapshotPageBytesMax;     // 1..kSnapshotPageBytesMax
   absl::Duration fetch_retry = absl::Milliseconds(200);
   absl::Duration fetch_lease = absl::Seconds(30);  // a snapshot someone fetches is kept so long
 
@@ -239,7 +240,11 @@ class RaftLog final : public ReplicatedLog {
   uint64_t applied_ = 0;
   int core_state_ = BALLAST_CRAFT_FOLLOWER;
   uint64_t core_term_ = 0;
-  uint64_t core_leader_ = 0;
+  // The leader last heard of, and when: the core goes on naming it after the term has changed.
+  struct {
+    NodeId leader;
+    uint64_t term = 0;
+  } followed_;
   uint64_t floor_ = 0;              // a leader answers reads once it has applied this
   std::map<uint64_t, Peer> peers_;  // by node id, without ourselves
 

@@ -191,7 +191,7 @@ void RaftLog::StartInstall(SnapshotId id) {
           Fail(status);
           return;
         }
-        wal_queue_.push_back(WalReset{.index = id.index, .term = id.term});
+        wal_queue_.emplace_back(WalReset{.index = id.index, .term = id.term});
         install_write_ = write_next_;
         WriteIfIdle();
       });

@@ -82,9 +82,13 @@ absl::Status RaftLog::Validate(const RaftLogOptions& options) {
   }
   if (options.heartbeat_interval < absl::Milliseconds(1) ||
       options.election_timeout < 2 * options.heartbeat_interval ||
-      options.election_timeout > absl::Minutes(10) || options.inflight_entries_max == 0) {
+      options.election_timeout > absl::Minutes(10)) {
     return InvalidArgument(
         "the election timeout is at least two heartbeat intervals, which are at least 1 ms");
+  }
+  if (options.inflight_entries_max == 0 || options.fetch_page_bytes == 0 ||
+      options.fetch_page_bytes > kSnapshotPageBytesMax) {
+    return InvalidArgument("sizes of transfers are neither 0 nor beyond their limits");
   }
   const ballast_craft_config config = CoreConfig(options);
   ballast_craft* core = ballast_craft_create(&config);
@@ -166,7 +170,8 @@ absl::StatusOr<RaftLog::Recovered> RaftLog::Recover(FileSystem& fs, const RaftLo
       RETURN_IF_ERROR(machine.RestoreImage(file.name, image));
     }
     if (fit == Fit::kDropLog) {
-      records.push_back(WalReset{.index = found.newest->id.index, .term = found.newest->id.term});
+      records.emplace_back(
+          WalReset{.index = found.newest->id.index, .term = found.newest->id.term});
       if (recovered.replay.term() < found.newest->id.term) {
         records.insert(records.begin(), WalHard{.term = found.newest->id.term, .vote = 0});
       }
@@ -179,7 +184,7 @@ absl::StatusOr<RaftLog::Recovered> RaftLog::Recover(FileSystem& fs, const RaftLo
     // The core of a lone voter never raises its term; without this an entry lost in a crash could
     // be replaced by another one of the same index and term.
     const uint64_t term = std::max(recovered.replay.term(), recovered.snapshot.term);
-    records.push_back(WalHard{.term = term + 1, .vote = 0});
+    records.emplace_back(WalHard{.term = term + 1, .vote = 0});
   }
   if (!records.empty()) {
     RETURN_IF_ERROR(recovered.disk->wal->Write(records));

@@ -110,7 +110,7 @@ void RaftLog::OwnSnapshotCommitted(const absl::Status& status) {
   snapshot_ = id;
   const uint64_t trim = id.index - trailing;
   if (trim > log_.base_index()) {
-    wal_queue_.push_back(WalTrim{.index = trim, .term = log_.TermAt(trim)});
+    wal_queue_.emplace_back(WalTrim{.index = trim, .term = log_.TermAt(trim)});
     log_.TrimTo(trim);
   }
   LogInfo("raft.snapshot_taken", {{"group", options_.group.value()},
@@ -188,9 +188,8 @@ void RaftLog::OnFetchRequest(NodeId from, const FetchRequest& request) {
   ++fetches_served_;
   leases_[request.snapshot] = clock_.SteadyNow() + options_.fetch_lease;
   OnDisk<absl::StatusOr<SnapshotStore::Page>>(
-      [request](RaftDisk& disk) {
-        return disk.snapshots.ReadPage(request.snapshot, request.name, request.offset,
-                                       kSnapshotPageBytesMax);
+      [request, bytes = options_.fetch_page_bytes](RaftDisk& disk) {
+        return disk.snapshots.ReadPage(request.snapshot, request.name, request.offset, bytes);
       },
       [this, from, request](absl::StatusOr<SnapshotStore::Page> read) {
         --fetches_served_;

@@ -22,7 +22,7 @@ void RaftLog::Took(int result, const ballast_craft_update& update, std::vector<L
     return;
   }
   if ((update.flags & BALLAST_CRAFT_UPDATE_HARD) != 0) {
-    wal_queue_.push_back(WalHard{.term = update.term, .vote = update.vote});
+    wal_queue_.emplace_back(WalHard{.term = update.term, .vote = update.vote});
     hard_write_ = write_next_;
   }
   if ((update.flags & BALLAST_CRAFT_UPDATE_ENTRIES) != 0) {
@@ -64,7 +64,7 @@ void RaftLog::TookEntries(const ballast_craft_update& update, std::vector<LogEnt
     log_.Append(entry);
   }
   reports_.Queue(write_next_, first, log_.last_index());
-  wal_queue_.push_back(WalEntries{.first = first, .entries = std::move(entries)});
+  wal_queue_.emplace_back(WalEntries{.first = first, .entries = std::move(entries)});
 }
 
 // --- messages -----------------------------------------------------------------------------------
@@ -157,6 +157,10 @@ void RaftLog::OnCore(NodeId from, CoreMessage message) {
   ballast_craft_update update;
   const int result =
       ballast_craft_receive(core_.get(), NowMs(), &message.core, metas.data(), &update);
+  if (message.core.type == BALLAST_CRAFT_APPEND && message.core.term == update.term &&
+      update.state == BALLAST_CRAFT_FOLLOWER) {
+    followed_ = {.leader = from, .term = update.term};
+  }
   Took(result, update, std::move(message.entries));
 }
 
