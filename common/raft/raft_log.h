@@ -44,7 +44,9 @@ struct RaftLogOptions {
   // interval must exceed a round trip plus a sync, and be well below the election timeout.
   absl::Duration election_timeout = absl::Milliseconds(150);
   absl::Duration heartbeat_interval = absl::Milliseconds(30);
-  absl::Duration install_timeout = absl::Seconds(30);
+  // When a leader offers its snapshot again; costs one small message, as members fetch outside the
+  // core. The core would wait so long after it took a newer one in the meantime.
+  absl::Duration install_timeout = absl::Seconds(2);
 
   uint32_t inflight_entries_max = 4096;       // sent to one follower and unacknowledged
   size_t proposals_max = 16384;               // waiting for their result; also reads

@@ -12,6 +12,7 @@
 namespace ballast {
 namespace {
 
+constexpr int kSilentTriesBeforeOthers = 3;
 constexpr int kSilentTriesMax = 20;  // of one page, before the source is given up
 
 }  // namespace
@@ -37,7 +38,10 @@ void RaftLog::OnInstall(NodeId from, CoreMessage message) {
       fetch_->install = std::move(message);  // the same snapshot, perhaps of a newer leader
       fetch_->source = from;
     }
-    return;
+    if (fetch_->id == id || fetch_->silent_tries < kSilentTriesBeforeOthers) {
+      return;
+    }
+    EndFetch("the source is silent, and another snapshot is offered");
   }
   fetch_.emplace();
   fetch_->source = from;

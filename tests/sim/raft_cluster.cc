@@ -95,6 +95,7 @@ RaftLogOptions RaftCluster::OptionsOf(size_t member) {
   options.inflight_entries_max = profile_.inflight_entries_max;
   options.fetch_page_bytes = profile_.fetch_page_bytes;
   options.fetch_lease = profile_.fetch_lease;
+  options.install_timeout = absl::Milliseconds(300);
   options.fetch_retry = absl::Milliseconds(20);
   options.apply_slice_entries_max = 20;
   options.on_failure = [this, member](const absl::Status& status) {
@@ -402,10 +403,23 @@ void RaftCluster::RunFaults(absl::Duration span, bool harsh) {
   stopped_ = true;
 }
 
+std::string RaftCluster::States() const {
+  std::string text;
+  for (size_t i = 0; i < members_.size(); ++i) {
+    if (Running(i)) {
+      const ReplicatedLog::State state = members_[i].log->state();
+      absl::StrAppend(&text, "; member ", i, state.role == Role::kLeader ? " leads" : "", " term ",
+                      state.term.value(), " applied ", state.applied.value(), " committed ",
+                      state.committed.value(), " last ", state.last.value());
+    }
+  }
+  return text;
+}
+
 template <typename Condition>
 void RaftCluster::Await(const char* what, Condition condition) {
   if (violation_.empty() && !sim_.RunUntilTrue(condition, absl::Seconds(20))) {
-    Violate(absl::StrCat("does not converge: ", what));
+    Violate(absl::StrCat("does not converge: ", what, States()));
   }
 }
 
@@ -428,7 +442,7 @@ void RaftCluster::Converge() {
   }
   Await("no leader", [this] { return Leader().has_value(); });
   if (violation_.empty() && !ProposeUntilAcknowledged(3, absl::Seconds(20))) {
-    Violate("does not converge: nothing is acknowledged any more");
+    Violate("does not converge: nothing is acknowledged any more" + States());
   }
   Await("members differ", [this] {
     for (const Member& m : members_) {

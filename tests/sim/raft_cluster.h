@@ -110,6 +110,7 @@ class RaftCluster {
   void Trace(absl::string_view event);
   void OneFault(bool harsh);
   void ClientTick();
+  std::string States() const;
   template <typename Condition>
   void Await(const char* what, Condition condition);
 

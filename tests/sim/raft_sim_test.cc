@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // The replicated log under simulated faults. A fixed slice of seeds runs with the tests; more with
 //   BALLAST_SIM_SEEDS=1000..2000 build/release/tests/raft_sim_test
-// and one seed, to look at a failure, with BALLAST_SIM_SEEDS=1234.
+// and one seed, to look at a failure, with BALLAST_SIM_SEEDS=1234 (BALLAST_SIM_LOG=1: with what the
+//   members log).
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
@@ -57,7 +58,9 @@ RaftCluster::Profile ProfileOf(uint64_t seed) {
 
 class RaftSimTest : public ::testing::Test {
  protected:
-  RaftSimTest() { SetLogLevel(LogLevel::kError); }
+  RaftSimTest() {
+    SetLogLevel(std::getenv("BALLAST_SIM_LOG") != nullptr ? LogLevel::kInfo : LogLevel::kError);
+  }
 };
 
 TEST_F(RaftSimTest, NothingAcknowledgedIsLostUnderFaults) {
