@@ -188,7 +188,7 @@ std::string Play(const std::string& script) {
     absl::StrAppend(&out, line, "\n");
     std::vector<uint32_t> numbers(words.size());
     for (size_t i = 1; i < words.size(); ++i) {
-      absl::SimpleAtoi(words[i], &numbers[i]) || words[0] == "#";
+      EXPECT_TRUE(words[0] == "#" || absl::SimpleAtoi(words[i], &numbers[i])) << line;
     }
     AssignmentPlan plan;
     if (words[0] == "#") {
