@@ -126,7 +126,10 @@ class RaftLog final : public ReplicatedLog {
     ReadContext echo_sent;   // the last one sent
     uint64_t confirmed = 0;  // its newest echo to us in this leadership
   };
+  // Their constructors are spelled out because clang 14 takes no default member initialisers of a
+  // nested class for a std::optional in the class around it.
   struct OwnSnapshot {
+    OwnSnapshot() {}
     SnapshotId id;
     std::vector<std::string> names;
     std::vector<SnapshotFile> files;  // written so far, in the order of names
@@ -135,6 +138,7 @@ class RaftLog final : public ReplicatedLog {
     std::vector<absl::AnyInvocable<void(absl::Status)>> done;
   };
   struct Fetch {  // of a snapshot that a leader wants us to install
+    Fetch() {}
     NodeId source;
     CoreMessage install;  // its message, held back until all files are here
     SnapshotId id;

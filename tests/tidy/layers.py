@@ -29,7 +29,7 @@ ONLY_IN = [
     (r"^spdlog/", r"common/base/log\.cc"),
     (r"^CLI/", r"common/cli/command_line\.cc"),
     (r"^isa-l", r"common/base/crc32c\.cc"),
-    (r"^xxhash\.h$", r"common/routing/|services/chunkserver/core/report_builder"),
+    (r"^xxhash\.h$", r"common/routing/"),
     (r"^(grpc|grpcpp)/|\.grpc\.pb\.h$",
      r"common/rpc/|common/raft/|services/\w+/(?!core/)|client/|gateway/(?!core/)|bench/|tests/"),
 ]
