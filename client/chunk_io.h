@@ -33,7 +33,7 @@ struct ChunkIoOptions {
 };
 
 // Where the bytes of a chunk come from: fills `out` with up to `bytes` bytes and returns how many;
-// fewer than asked, 0 included, only at the end of the data. Never called again after that.
+// fewer than asked, 0 included, only at the end of the data; then it is not called again.
 using ChunkSource = absl::FunctionRef<absl::StatusOr<size_t>(char* out, size_t bytes)>;
 
 // Where they go: `bytes` follow without a gap what the previous call got. Their checksums fit.
@@ -44,10 +44,11 @@ using ChunkSink = absl::FunctionRef<absl::Status(absl::string_view bytes)>;
 class StringChunkSource {
  public:
   explicit StringChunkSource(absl::string_view data) : left_(data) {}
-  absl::StatusOr<size_t> operator()(char* out, size_t bytes);
+  // Const, as FunctionRef wants it; advances all the same.
+  absl::StatusOr<size_t> operator()(char* out, size_t bytes) const;
 
  private:
-  absl::string_view left_;
+  mutable absl::string_view left_;
 };
 
 struct ChunkWriteRequest {
@@ -55,7 +56,8 @@ struct ChunkWriteRequest {
   // The servers that shall hold the chunk, 1 to kReplicasMax, distinct; the first receives it from
   // here and each passes it on to the next.
   std::vector<v1::ReplicaLocation> chain;
-  // The exact length if it is known, so that servers can reserve it; 0 = unknown.
+  // The length if it is known, so that servers can reserve it; 0 = unknown. No more is taken from
+  // the source; if it has fewer, those are stored, which the result shows.
   uint64_t length_hint_bytes = 0;
   absl::Duration timeout = absl::Minutes(2);
 };
@@ -100,10 +102,10 @@ class ChunkIo {
   ChunkIo(const ChunkIo&) = delete;
   ChunkIo& operator=(const ChunkIo&) = delete;
 
-  // Writes one chunk; its bytes are whatever `source` gives, 1 byte to kChunkBytesMax. OK: the
-  // chunk is durable on every server of the chain. After any error the handle is spent: use a new
-  // one (and a fresh source). An error of `source` is returned as it is; then no server keeps the
-  // chunk.
+  // Writes one chunk: what `source` gives until it ends or length_hint_bytes or kChunkBytesMax are
+  // reached; no byte at all is INVALID_ARGUMENT. OK: the chunk is durable on every server of the
+  // chain. After any error the handle is spent: use a new one (and a fresh source). An error of
+  // `source` is returned as it is; then no server keeps the chunk.
   //   UNAVAILABLE / CHAIN_FAILED: hint.server_id names the server after the first that failed
   //   RESOURCE_EXHAUSTED / NO_SPACE: hint.server_id names the full server
   absl::StatusOr<ChunkWriteResult> WriteChunk(const ChunkWriteRequest& request, ChunkSource source);
