@@ -26,6 +26,8 @@ inline constexpr uint32_t kShardsDefault = 256;
 inline constexpr uint32_t kShardsMax = 65536;
 inline constexpr uint32_t kServerIndexMax = 65535;
 inline constexpr size_t kZoneBytesMax = 64;
+// All registered servers together: the registry travels in one message.
+inline constexpr size_t kRegistryBytesMax = MiB(3);
 
 // --- messages -----------------------------------------------------------------------------------
 // Payload of one bulk message: whole blocks, so that each carries its checksums.
@@ -68,6 +70,7 @@ static_assert(kBlocksPerChunkMax == 1024);
 static_assert(kObjectBytesMax == TiB(4));
 static_assert(kBulkPayloadBytesMax % kBlockBytes == 0);
 static_assert(kMessageBytesMax >= kBulkPayloadBytesMax + KiB(64), "payload and header must fit");
+static_assert(kRegistryBytesMax + KiB(64) <= kMessageBytesMax);
 static_assert(kInlineBytesDefault <= kInlineBytesMax);
 static_assert(kAllocateChunksMax <= kDraftHandlesMax && kSealChunksMax * 64 <= kLogEntryBytesMax);
 static_assert(kInlineBytesMax + kKeyBytesMax + kUserMetadataBytesMax + KiB(4) <= kLogEntryBytesMax);

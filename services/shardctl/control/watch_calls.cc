@@ -6,6 +6,7 @@
 
 #include "common/base/check.h"
 #include "common/types/error.h"
+#include "common/types/limits.h"
 
 namespace ballast::shardctl {
 
@@ -101,7 +102,10 @@ v1::WatchResponse WatchCalls::AnswerTo(const v1::WatchRequest& request) {
     if (registry_.version() != machine_.registry_version()) {
       registry_ = machine_.RegistryProto();
     }
-    *answer.mutable_registry() = registry_;
+    // What does not fit comes with the next call, which is answered at once.
+    if (answer.ByteSizeLong() + registry_.ByteSizeLong() + KiB(1) <= kMessageBytesMax) {
+      *answer.mutable_registry() = registry_;
+    }
   }
   return answer;
 }

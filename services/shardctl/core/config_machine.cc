@@ -23,6 +23,12 @@ absl::Status Broken(absl::string_view what) {
   return absl::DataLossError(absl::StrCat("shardctl image: ", what));
 }
 
+// A server's part of a message: its fields are those of v1::RegisteredServer.
+size_t BytesOf(const log::Server& server) {
+  constexpr size_t kFrameBytesMax = 4;
+  return server.ByteSizeLong() + kFrameBytesMax;
+}
+
 // What of `a` and `b` a registration sets, equal?
 template <typename A, typename B>
 bool SamePlace(const A& a, const B& b) {
@@ -44,6 +50,7 @@ void ConfigMachine::Reset() {
   servers_.clear();
   index_of_.clear();
   next_server_index_ = 1;
+  servers_bytes_ = 0;
   settings_ = DefaultSettings();
 }
 
@@ -177,19 +184,18 @@ absl::Status ConfigMachine::ApplyRegister(const Command::Register& reg) {
                        absl::StrCat("the cluster has registered ", kServerIndexMax,
                                     " chunk servers; their numbers are never used again"));
     }
-    const uint32_t index = next_server_index_++;
-    log::Server& server = servers_[index];
+    log::Server server;
     server.set_server_id(reg.server_id());
-    server.set_server_index(index);
+    server.set_server_index(next_server_index_);
     server.set_address(reg.address());
     server.set_zone(reg.zone());
     server.set_state(v1::SERVER_STATE_ACTIVE);
     server.set_boot_epoch(reg.boot_epoch());
-    index_of_[reg.server_id()] = index;
-    ++registry_version_;
+    RETURN_IF_ERROR(PutServer(std::move(server)));
+    index_of_[reg.server_id()] = next_server_index_++;
     return absl::OkStatus();
   }
-  log::Server& server = servers_.at(known->second);
+  log::Server server = servers_.at(known->second);
   if (server.state() == v1::SERVER_STATE_REMOVED) {
     return MakeError(v1::REASON_UNKNOWN_SERVER,
                      absl::StrCat("server ", reg.server_id(),
@@ -211,6 +217,19 @@ absl::Status ConfigMachine::ApplyRegister(const Command::Register& reg) {
   server.set_address(reg.address());
   server.set_zone(reg.zone());
   server.set_boot_epoch(reg.boot_epoch());
+  return PutServer(std::move(server));
+}
+
+absl::Status ConfigMachine::PutServer(log::Server server) {
+  const auto old = servers_.find(server.server_index());
+  const size_t bytes =
+      servers_bytes_ + BytesOf(server) - (old == servers_.end() ? 0 : BytesOf(old->second));
+  if (bytes > kRegistryBytesMax) {
+    return MakeError(v1::REASON_REGISTRY_FULL,
+                     absl::StrCat("the registry is full: ", servers_.size(), " chunk servers"));
+  }
+  servers_bytes_ = bytes;
+  servers_[server.server_index()] = std::move(server);
   ++registry_version_;
   return absl::OkStatus();
 }
@@ -298,6 +317,7 @@ absl::Status ConfigMachine::RestoreImage(const std::string& name, absl::string_v
   absl::btree_map<uint32_t, log::Server> servers;
   absl::btree_map<std::string, uint32_t> index_of;
   uint32_t previous = 0;
+  size_t servers_bytes = 0;
   for (const log::Server& server : image.servers()) {
     const absl::Status valid =
         ValidateServer(server.server_id(), server.address(), server.zone(), server.boot_epoch());
@@ -307,6 +327,7 @@ absl::Status ConfigMachine::RestoreImage(const std::string& name, absl::string_v
       return Broken(absl::StrCat("server ", server.server_index(), " is wrong"));
     }
     previous = server.server_index();
+    servers_bytes += BytesOf(server);
     servers.emplace(server.server_index(), server);
   }
   if (image.next_server_index() < 1 || image.next_server_index() > kServerIndexMax + 1 ||
@@ -322,6 +343,7 @@ absl::Status ConfigMachine::RestoreImage(const std::string& name, absl::string_v
   servers_ = std::move(servers);
   index_of_ = std::move(index_of);
   next_server_index_ = image.next_server_index();
+  servers_bytes_ = servers_bytes;
   settings_ = image.settings();
   return absl::OkStatus();
 }

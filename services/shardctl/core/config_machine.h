@@ -21,6 +21,8 @@ namespace ballast::shardctl {
 //  * every configuration has `shard_count` owners;
 //  * 1 <= server_index < next_server_index <= 65536, each given once, to one server id, for ever;
 //  * a server's boot epoch never falls;
+//  * all servers together take at most kRegistryBytesMax in a message: some 30,000 with usual
+//    addresses; then registrations are REGISTRY_FULL, as when the numbers have run out;
 //  * the registry's version starts at 1 and grows by one with every change of a server or setting.
 //
 // What commands do (results carry the codes of shardctl_service.proto):
@@ -69,6 +71,8 @@ class ConfigMachine final : public StateMachine {
   absl::Status ApplyLeave(const Command::Leave& leave) const;
   absl::Status ApplyMove(const Command::Move& move) const;
   absl::Status ApplyRegister(const Command::Register& reg);
+  // Adds the server or replaces the one with its index, if there is room.
+  absl::Status PutServer(v1::shardctl_log::Server server);
   absl::Status ApplySetState(const Command::SetState& set);
   absl::Status ApplyUpdateSettings(const Command::UpdateSettings& update);
 
@@ -82,6 +86,7 @@ class ConfigMachine final : public StateMachine {
   absl::btree_map<uint32_t, v1::shardctl_log::Server> servers_;  // by server_index
   absl::btree_map<std::string, uint32_t> index_of_;              // server_id -> server_index
   uint32_t next_server_index_ = 1;
+  size_t servers_bytes_ = 0;  // of all servers in a message
   v1::shardctl_log::Settings settings_;
 };
 

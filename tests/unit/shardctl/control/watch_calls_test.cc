@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/shardctl/control/watch_calls.h"
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "common/types/error.h"
+#include "common/types/limits.h"
 #include "gtest/gtest.h"
 #include "services/shardctl/core/command.h"
 #include "tests/support/sim_scheduler.h"
@@ -149,6 +153,46 @@ TEST_F(WatchCallsTest, AnAnswerIsBoundedInBytesButNeverEmptyForIt) {
   AddConfiguration();
   const auto answer = Watch(1, 0, 1);
   EXPECT_EQ((*answer)->value().configurations_size(), 1);
+}
+
+TEST_F(WatchCallsTest, ARegistryThatDoesNotFitBesideConfigurationsComesNext) {
+  ConfigMachine large(65'536);
+  WatchCalls calls(*executor_, large);
+  uint64_t index = 0;
+  const auto apply = [&](const auto& request) {
+    large.Apply(RaftIndex(++index), CommandOf(request).value().SerializeAsString());
+  };
+  for (uint32_t n = 0; n < 8000; ++n) {
+    v1::RegisterChunkServerRequest server;
+    server.set_server_id(absl::StrFormat("00000000-0000-4000-8000-%012x", n));
+    server.set_address(std::string(240, 'h') + ":1");
+    server.set_zone(std::string(64, 'z'));
+    server.set_boot_epoch(1);
+    apply(server);
+  }
+  for (uint32_t n = 0; n < 40; ++n) {
+    v1::JoinRequest join;
+    join.mutable_group()->set_group_id(1);
+    join.mutable_group()->add_masters()->set_node_id(1);
+    join.mutable_group()->mutable_masters(0)->set_address(absl::StrCat("h:", n + 1));
+    apply(join);
+  }
+  v1::WatchRequest request;
+  int answers = 0;
+  while (request.after_config_version() < 40 || request.registry_version() == 0) {
+    Answer answer;
+    calls.Add(1, request, [&answer](auto got) { answer = std::move(got); });
+    ASSERT_TRUE(answer.has_value() && answer->ok());
+    const v1::WatchResponse& response = answer->value();
+    ASSERT_LE(response.ByteSizeLong(), kMessageBytesMax);
+    ASSERT_TRUE(response.configurations_size() > 0 || response.has_registry());
+    request.set_after_config_version(request.after_config_version() +
+                                     static_cast<uint64_t>(response.configurations_size()));
+    request.set_registry_version(
+        std::max(request.registry_version(), response.registry().version()));
+    ++answers;
+  }
+  EXPECT_EQ(answers, 2);
 }
 
 TEST_F(WatchCallsTest, OnlyThoseConcernedAreWoken) {

@@ -278,6 +278,23 @@ TEST_F(ConfigMachineTest, NumbersRunOutOnceAndForAll) {
   EXPECT_THAT(Do(Register(1, 2)), IsOk());
 }
 
+TEST_F(ConfigMachineTest, TheRegistryAlwaysFitsIntoAMessage) {
+  const std::string zone(kZoneBytesMax, 'z');
+  const std::string long_host(240, 'h');
+  uint32_t n = 1;
+  while (Do(Register(n, 1, long_host + ":7600", zone)).ok()) {
+    ASSERT_LT(++n, 20'000u);
+  }
+  EXPECT_THAT(Do(Register(n, 1, long_host + ":7600", zone)), HasReason(v1::REASON_REGISTRY_FULL));
+  EXPECT_GT(n, 8000u);
+  EXPECT_LE(machine_.RegistryProto().ByteSizeLong(), kRegistryBytesMax + 1024);
+  EXPECT_THAT(Do(Register(1, 2, "h:1")), IsOk()) << "a restart makes room";
+  EXPECT_THAT(Do(Register(n, 1, "h:1")), IsOk());
+  ConfigMachine other(16);
+  ASSERT_THAT(other.RestoreImage("controller", machine_.TakeImage("controller")), IsOk());
+  EXPECT_EQ(other.TakeImage("controller"), machine_.TakeImage("controller"));
+}
+
 // --- settings ------------------------------------------------------------------------------------
 
 TEST_F(ConfigMachineTest, SettingsChangeFieldByField) {
