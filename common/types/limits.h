@@ -45,6 +45,12 @@ inline constexpr size_t kReportPageChunksMax = 8192;
 inline constexpr size_t kLogEntryBytesMax = MiB(1);
 inline constexpr uint64_t kLogSegmentBytes = MiB(64);
 
+// --- master leader ------------------------------------------------------------------------------
+// Commands proposed and not yet applied; more are refused (OVERLOADED).
+inline constexpr size_t kCommandsInFlightMax = 16384;
+// Page replies stop growing here, so that with the last element added they fit a message.
+inline constexpr size_t kReplyBytesTarget = MiB(3);
+
 // --- master state (enforced at apply: every replica must agree) ---------------------------------
 // Replies kept for one session; a client with more unanswered requests is refused further ones.
 inline constexpr size_t kSessionRepliesMax = 4096;
@@ -59,6 +65,7 @@ inline constexpr size_t kExpireMax = 1024;
 inline constexpr size_t kRemoveDoomedMax = 16384;
 inline constexpr size_t kUpdateLocationsMax = 4096;
 inline constexpr size_t kTrimsPerShardMax = 1 << 20;
+inline constexpr size_t kEntryCommandsMax = 1024;
 // Configurations whose log index a group remembers.
 inline constexpr size_t kAcceptedConfigurationsMax = 4096;
 // Longest record of an image.
@@ -71,6 +78,7 @@ static_assert(kObjectBytesMax == TiB(4));
 static_assert(kBulkPayloadBytesMax % kBlockBytes == 0);
 static_assert(kMessageBytesMax >= kBulkPayloadBytesMax + KiB(64), "payload and header must fit");
 static_assert(kRegistryBytesMax + KiB(64) <= kMessageBytesMax);
+static_assert(kReplyBytesTarget + KiB(512) <= kMessageBytesMax);
 static_assert(kInlineBytesDefault <= kInlineBytesMax);
 static_assert(kAllocateChunksMax <= kDraftHandlesMax && kSealChunksMax * 64 <= kLogEntryBytesMax);
 static_assert(kInlineBytesMax + kKeyBytesMax + kUserMetadataBytesMax + KiB(4) <= kLogEntryBytesMax);
