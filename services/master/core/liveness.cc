@@ -31,13 +31,9 @@ void Liveness::OnRegistered(ServerIndex index, uint64_t boot_epoch, SteadyTime n
   }
 }
 
-void Liveness::OnRemoved(ServerIndex index) { servers_.erase(index); }
+bool Liveness::OnRemoved(ServerIndex index) { return servers_.erase(index) > 0; }
 
-absl::Status Liveness::OnHeartbeat(ServerIndex index, Holder sender, uint64_t stream, bool stopping,
-                                   SteadyTime now) {
-  const auto it = servers_.find(index);
-  CHECK(it != servers_.end()) << " server " << index;
-  Server& server = it->second;
+absl::Status Liveness::CheckHolder(Server& server, Holder sender, SteadyTime now) const {
   const uint64_t known_epoch =
       server.holder.has_value() ? server.holder->boot_epoch : server.registered_epoch;
   if (sender.boot_epoch < known_epoch) {
@@ -45,17 +41,40 @@ absl::Status Liveness::OnHeartbeat(ServerIndex index, Holder sender, uint64_t st
                      absl::StrCat("boot epoch ", sender.boot_epoch,
                                   " of this server is over: ", known_epoch, " has been seen"));
   }
-  if (server.holder.has_value() && sender.incarnation != server.holder->incarnation) {
-    const bool restarted = sender.boot_epoch > server.holder->boot_epoch;
-    const bool held =
-        restarted ? server.state == LivenessState::kAlive : server.state != LivenessState::kDead;
-    if (held) {
-      return MakeError(v1::REASON_DUPLICATE_SERVER,
-                       restarted ? "another live process holds this server id; if it was killed "
-                                   "just now, its silence will show soon"
-                                 : "another live process holds this server id with the same boot "
-                                   "epoch: this folder is a copy");
-    }
+  if (!server.holder.has_value() || sender.incarnation == server.holder->incarnation) {
+    return absl::OkStatus();
+  }
+  if (sender.boot_epoch == server.holder->boot_epoch) {
+    return server.state == LivenessState::kDead
+               ? absl::OkStatus()
+               : MakeError(v1::REASON_DUPLICATE_SERVER,
+                           "another live process holds this server id with the same boot epoch: "
+                           "this folder is a copy");
+  }
+  if (server.state != LivenessState::kAlive) {
+    return absl::OkStatus();
+  }
+  if (server.rival != sender) {
+    server.rival = sender;
+    server.rival_since = now;
+  }
+  if (server.heartbeat_at >= server.rival_since + limits_.interval) {
+    return MakeError(v1::REASON_DUPLICATE_SERVER, "another live process holds this server id");
+  }
+  return NotReadyError("another process held this server id a moment ago; waiting for its silence",
+                       limits_.interval / 10);
+}
+
+absl::Status Liveness::OnHeartbeat(ServerIndex index, Holder sender, uint64_t stream, bool stopping,
+                                   SteadyTime now) {
+  const auto it = servers_.find(index);
+  CHECK(it != servers_.end()) << " server " << index;
+  Server& server = it->second;
+  if (absl::Status status = CheckHolder(server, sender, now); !status.ok()) {
+    return status;
+  }
+  if (server.holder != sender) {
+    server.rival.reset();
   }
   server.holder = sender;
   server.stream = stream;

@@ -84,19 +84,19 @@ class Liveness {
   // The registry names this server, whose highest registered boot epoch is `boot_epoch`. New ones
   // are unknown with a full window. A known one keeps its state.
   void OnRegistered(ServerIndex server, uint64_t boot_epoch, SteadyTime now);
-  // The registry no longer names it, or as removed.
-  void OnRemoved(ServerIndex server);
+  // The registry no longer names it, or as removed. False if it was not registered here.
+  bool OnRemoved(ServerIndex server);
 
   // A heartbeat came in over `stream` (0: unary). Requires: OnRegistered.
   //   OK                  alive, or suspect if it is `stopping`
   //   STALE_BOOT          its boot epoch is below one that has reported or, at first contact, below
   //                       the registered one
-  //   DUPLICATE_SERVER    another process than the holder: with the same boot epoch (a copied
-  //                       folder) while the holder is not dead, or with a higher one while the
-  //                       holder is alive (its stream stands, its heartbeats come). A server that
-  //                       was killed and restarted quickly meets this until its old stream is seen
-  //                       to be broken or its heartbeat is late: it tries again for a window.
-  // A higher epoch supersedes a suspect or dead holder. A refusal changes nothing.
+  //   DUPLICATE_SERVER    another process than the holder, and both live: same boot epoch (a copied
+  //                       folder) and the holder is not dead; or a higher epoch, and the holder
+  //                       was heard an interval and more after this sender first came
+  //   NOT_READY           a higher boot epoch while the holder seems alive: a restart whose old
+  //                       stream is not seen to be broken yet, or a copy; time will tell
+  // A higher epoch supersedes a suspect or dead holder. A refusal leaves the holder as it was.
   absl::Status OnHeartbeat(ServerIndex server, Holder sender, uint64_t stream, bool stopping,
                            SteadyTime now);
 
@@ -126,9 +126,12 @@ class Liveness {
     absl::Duration silent_since;  // observed time of the last heartbeat, or of the window's start
     SteadyTime heartbeat_at;      // meaningful if there is a holder
     uint64_t heartbeat_count = 0;
-    bool overdue = false;  // the last tick found the window over
+    bool overdue = false;         // the last tick found the window over
+    std::optional<Holder> rival;  // of a higher epoch, refused since rival_since
+    SteadyTime rival_since;
   };
   absl::Duration ObservedAt(SteadyTime now) const;
+  absl::Status CheckHolder(Server& server, Holder sender, SteadyTime now) const;
   void Change(ServerIndex index, Server& server, LivenessState to);
 
   LivenessLimits limits_;

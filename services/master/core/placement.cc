@@ -130,7 +130,7 @@ std::string CensusText(const ServerCensus& census) {
   return absl::StrCat(
       census.registered, " registered, ", census.alive, " alive, ", census.suspect, " suspect, ",
       census.dead, " dead",
-      census.unknown > 0 ? absl::StrCat(", ", census.unknown, " not heard of yet") : std::string());
+      census.pending > 0 ? absl::StrCat(", ", census.pending, " not ready yet") : std::string());
 }
 
 absl::Status TooFewServers(size_t usable, const ServerCensus& census,
@@ -138,7 +138,7 @@ absl::Status TooFewServers(size_t usable, const ServerCensus& census,
   const std::string facts =
       absl::StrCat("a chunk needs ", request.required_replicas, " chunk servers and ", usable,
                    " can take one now (", CensusText(census), ")");
-  if (usable + census.unknown >= request.required_replicas) {
+  if (usable + census.pending >= request.required_replicas) {
     return NotReadyError(absl::StrCat(facts, "; waiting for their heartbeats"),
                          absl::Milliseconds(500));
   }

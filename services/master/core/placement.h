@@ -27,7 +27,7 @@ struct ServerCensus {
   uint32_t alive = 0;
   uint32_t suspect = 0;
   uint32_t dead = 0;
-  uint32_t unknown = 0;       // not heard of since this leader began, and may yet come
+  uint32_t pending = 0;       // not heard of since this leader began, or still loading
   uint32_t min_replicas = 0;  // the setting
 };
 
@@ -52,8 +52,9 @@ using Chains = std::vector<std::vector<ServerIndex>>;
 //
 // Guarantees: every chain has required..wanted different servers, as many as have room; servers to
 // avoid are used only if fewer than required others have room. Equal inputs give equal chains.
-//   UNAVAILABLE / NOT_READY                 too few now, but servers that this new leader has not
-//                                           heard of yet would do
+//   UNAVAILABLE / NOT_READY                 too few now, but servers that have not reported yet, or
+//   are
+//                                           still loading, would do
 //   FAILED_PRECONDITION / TOO_FEW_SERVERS   fewer candidates than required; the text says what to
 //   do RESOURCE_EXHAUSTED / NO_SPACE           fewer than required have room for all of it
 // The refusals also hold for chunk_count 0.

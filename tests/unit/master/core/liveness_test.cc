@@ -163,12 +163,31 @@ TEST(LivenessTest, ACopiedFolderIsRefusedWhileTheFirstHolderIsNotDead) {
           18  beat inc 100 => DUPLICATE_SERVER)");
 }
 
-TEST(LivenessTest, ARestartSupersedesUnlessTheFirstStillLives) {
+TEST(LivenessTest, ARestartWaitsUntilTheFirstIsSilent) {
+  // Killed at 1.5, restarted at 2, but the break of its stream never arrives.
   Play(R"(1    beat epoch 3 inc 100 => alive
-          2    beat epoch 4 inc 200 => DUPLICATE_SERVER
-          3    beat epoch 3 inc 100 => alive
-          10.6 beat epoch 4 inc 200 => alive
-          11   beat epoch 3 inc 100 => STALE_BOOT)");
+          2    beat epoch 4 inc 200 => NOT_READY
+          8    beat epoch 4 inc 200 => NOT_READY
+          8.6  beat epoch 4 inc 200 => alive
+          9    beat epoch 3 inc 100 => STALE_BOOT)");
+}
+
+TEST(LivenessTest, ARestartMayOvertakeTheEndOfItsFormersReports) {
+  Play(R"(1    beat epoch 3 inc 100 => alive
+          2    beat epoch 4 inc 200 => NOT_READY
+          2.1  beat epoch 3 inc 100 => alive
+          2.2  break inc 100 => suspect
+          2.5  beat epoch 4 inc 200 => alive)");
+}
+
+TEST(LivenessTest, ACopyWithAHigherEpochIsRefusedOnceBothAreSeenToLive) {
+  Play(R"(1    beat epoch 3 inc 100 => alive
+          2    beat epoch 4 inc 200 => NOT_READY
+          6    beat epoch 3 inc 100 => alive
+          6.5  beat epoch 4 inc 200 => NOT_READY
+          11   beat epoch 3 inc 100 => alive
+          11.5 beat epoch 4 inc 200 => DUPLICATE_SERVER
+          12   beat epoch 5 inc 300 => NOT_READY)");
 }
 
 TEST(LivenessTest, AnEpochBelowTheRegisteredOneIsStaleAtFirstContact) {

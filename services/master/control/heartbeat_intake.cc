@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/master/control/heartbeat_intake.h"
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "common/base/check.h"
+#include "common/base/log.h"
+#include "common/base/status_macros.h"
+#include "common/types/error.h"
+#include "common/types/limits.h"
+#include "common/types/shard_config.h"
+
+namespace ballast::master {
+namespace {
+
+constexpr size_t kHealthTextMax = 256;
+constexpr size_t kOutboxMax = 4096;
+constexpr int kCommandsPerReply = 1024;
+constexpr size_t kResendPerReply = 1024;
+// Claims of servers about bytes are cut here, so that sums of them cannot overflow.
+constexpr uint64_t kBytesClaimMax = uint64_t{1} << 60;
+
+absl::Status CheckFields(const v1::Heartbeat& heartbeat) {
+  if (heartbeat.boot_epoch() == 0 || heartbeat.incarnation() == 0) {
+    return InvalidArgument("a heartbeat needs boot_epoch and incarnation");
+  }
+  if (heartbeat.health() < v1::SERVER_HEALTH_OK ||
+      heartbeat.health() > v1::SERVER_HEALTH_STOPPING) {
+    return InvalidArgument("a heartbeat needs a known health");
+  }
+  if (heartbeat.health_text().size() > kHealthTextMax) {
+    return InvalidArgument("health_text is longer than 256 bytes");
+  }
+  const double pct = heartbeat.disk_utilization_pct();
+  if (!std::isfinite(pct) || pct < 0 || pct > 100) {
+    return InvalidArgument("disk_utilization_pct is not within 0..100");
+  }
+  return heartbeat.address().empty() ? absl::OkStatus() : ValidateAddress(heartbeat.address());
+}
+
+}  // namespace
+
+HeartbeatIntake::HeartbeatIntake(Executor& executor, LiveView& view, std::string cluster_id)
+    : executor_(executor), view_(view), cluster_id_(std::move(cluster_id)) {}
+
+// --- streams
+// --------------------------------------------------------------------------------------
+
+uint64_t HeartbeatIntake::OnStreamBegan(HeartbeatSink* sink) {
+  streams_[++last_stream_] = {sink, ServerIndex(0)};
+  return last_stream_;
+}
+
+void HeartbeatIntake::OnStreamHeartbeat(uint64_t stream,
+                                        std::shared_ptr<const v1::Heartbeat> heartbeat) {
+  if (!streams_.contains(stream)) {
+    return;
+  }
+  const absl::StatusOr<ServerIndex> server = Admit(*heartbeat, stream);
+  if (!server.ok()) {
+    CloseStream(stream, server.status());
+    return;
+  }
+  streams_[stream].server = *server;
+  auto ingest = std::make_shared<Ingest>();
+  ingest->heartbeat = heartbeat;
+  ingest->server = *server;
+  ingest->session = sessions_[*server].number;
+  ingest->done = [this, stream, heartbeat, index = *server](absl::Status status) {
+    if (!status.ok()) {
+      CloseStream(stream, status);
+    } else if (const auto it = streams_.find(stream); it != streams_.end()) {
+      it->second.sink->Answer(MakeReply(index, *heartbeat));
+    }
+  };
+  Continue(std::move(ingest));
+}
+
+void HeartbeatIntake::OnStreamEnded(uint64_t stream) {
+  const auto it = streams_.find(stream);
+  if (it == streams_.end()) {
+    return;
+  }
+  const ServerIndex server = it->second.server;
+  streams_.erase(it);
+  const auto session = sessions_.find(server);
+  if (session == sessions_.end() || session->second.stream != stream) {
+    return;
+  }
+  sessions_.erase(session);
+  if (LeaderState* const leader = view_.leader()) {
+    leader->liveness.OnStreamBroken(server, stream, view_.Now());
+    leader->ledger.ForgetServer(server);
+  }
+}
+
+void HeartbeatIntake::CloseStream(uint64_t stream, const absl::Status& status) {
+  const auto it = streams_.find(stream);
+  if (it != streams_.end()) {
+    HeartbeatSink* const sink = it->second.sink;
+    OnStreamEnded(stream);
+    sink->Close(status);
+  }
+}
+
+// --- unary
+// ----------------------------------------------------------------------------------------
+
+void HeartbeatIntake::OnUnaryHeartbeat(std::shared_ptr<const v1::Heartbeat> heartbeat,
+                                       UnaryDone done) {
+  const absl::StatusOr<ServerIndex> server = Admit(*heartbeat, /*stream=*/0);
+  if (!server.ok()) {
+    done(server.status());
+    return;
+  }
+  Session& session = sessions_[*server];
+  if (heartbeat->sequence() <= session.last_sequence) {
+    done(MakeReply(*server, *heartbeat));  // overtaken by a later one: its lists are history
+    return;
+  }
+  session.last_sequence = heartbeat->sequence();
+  auto ingest = std::make_shared<Ingest>();
+  ingest->heartbeat = heartbeat;
+  ingest->server = *server;
+  ingest->session = session.number;
+  ingest->is_unary = true;
+  ingest->done = [this, heartbeat, index = *server,
+                  done = std::move(done)](absl::Status status) mutable {
+    if (status.ok()) {
+      done(MakeReply(index, *heartbeat));
+    } else {
+      done(std::move(status));
+    }
+  };
+  Continue(std::move(ingest));
+}
+
+// --- admission
+// ------------------------------------------------------------------------------------
+
+absl::StatusOr<ServerIndex> HeartbeatIntake::Admit(const v1::Heartbeat& heartbeat,
+                                                   uint64_t stream) {
+  LeaderState* const leader = view_.leader();
+  if (leader == nullptr) {
+    return NotLeaderError(leader_hint_);
+  }
+  if (heartbeat.cluster_id() != cluster_id_) {
+    return MakeError(v1::REASON_WRONG_CLUSTER,
+                     absl::StrCat("this is a master of cluster ", cluster_id_));
+  }
+  RETURN_IF_ERROR(CheckFields(heartbeat));
+  if (!view_.directory().known()) {
+    return NotReadyError("the registry of chunk servers has not come from shardctl yet",
+                         absl::Milliseconds(500));
+  }
+  const v1::RegisteredServer* const server = view_.directory().FindById(heartbeat.server_id());
+  if (server == nullptr || server->state() == v1::SERVER_STATE_REMOVED) {
+    return MakeError(v1::REASON_UNKNOWN_SERVER,
+                     server == nullptr ? "this chunk server is not registered at shardctl"
+                                       : "this chunk server was removed; it must register anew");
+  }
+  const ServerIndex index(server->server_index());
+  const auto bound = streams_.find(stream);
+  if (bound != streams_.end() && bound->second.server != ServerIndex(0) &&
+      bound->second.server != index) {
+    return InvalidArgument("one stream speaks for one chunk server");
+  }
+  const Liveness::Holder holder{heartbeat.boot_epoch(), heartbeat.incarnation()};
+  const bool stopping = heartbeat.health() == v1::SERVER_HEALTH_STOPPING;
+  RETURN_IF_ERROR(leader->liveness.OnHeartbeat(index, holder, stream, stopping, view_.Now()));
+  const auto session = sessions_.find(index);
+  if (session == sessions_.end() || session->second.stream != stream ||
+      session->second.holder != holder) {
+    BeginSession(index, stream, holder);
+  }
+  Record(index, heartbeat);
+  return index;
+}
+
+void HeartbeatIntake::BeginSession(ServerIndex server, uint64_t stream, Liveness::Holder holder) {
+  Session session;
+  session.stream = stream;
+  session.holder = holder;
+  session.number = ++last_session_;
+  const Session before = std::exchange(sessions_[server], std::move(session));
+  view_.leader()->replicas.OnStreamBegan(server, view_.Now());
+  view_.leader()->ledger.ForgetServer(server);
+  if (before.stream != 0 && before.stream != stream) {
+    CloseStream(before.stream,
+                before.holder == holder
+                    ? NotReadyError("a newer stream has taken over", absl::ZeroDuration())
+                    : MakeError(v1::REASON_STALE_BOOT,
+                                "a newer incarnation of this chunk server has taken over"));
+  }
+}
+
+void HeartbeatIntake::Record(ServerIndex server, const v1::Heartbeat& heartbeat) {
+  LeaderState& leader = *view_.leader();
+  ServerReport report;
+  report.capacity_bytes = std::min(heartbeat.capacity_bytes(), kBytesClaimMax);
+  report.used_bytes = std::min(heartbeat.used_bytes(), kBytesClaimMax);
+  report.incoming_bytes = std::min(heartbeat.incoming_bytes(), kBytesClaimMax);
+  report.utilization_pct = heartbeat.disk_utilization_pct();
+  report.health = heartbeat.health();
+  report.health_text = heartbeat.health_text();
+  report.address = heartbeat.address();
+  leader.SetReport(server, std::move(report));
+  for (const v1::CommandResult& result : heartbeat.results()) {
+    const auto order = leader.ledger.Finish(server, result.command_id());
+    if (order.has_value() && result.code() != 0) {
+      LogInfo("master.command_refused",
+              {{"server", server.value()},
+               {"chunk", order->handle.ToString()},
+               {"reason", ReasonName(static_cast<v1::Reason>(result.reason()))},
+               {"text", result.text().substr(0, kHealthTextMax)}});
+    }
+  }
+}
+
+// --- lists
+// ----------------------------------------------------------------------------------------
+
+void HeartbeatIntake::Continue(std::shared_ptr<Ingest> ingest) {
+  if (view_.leader() == nullptr) {
+    ingest->done(NotLeaderError(leader_hint_));
+    return;
+  }
+  const auto session = sessions_.find(ingest->server);
+  if (session == sessions_.end() || session->second.number != ingest->session) {
+    ingest->done(NotReadyError("a newer report has taken over", absl::ZeroDuration()));
+    return;
+  }
+  bool more = false;
+  const absl::Status status = TakeSlice(*ingest, &more);
+  if (!status.ok() || !more) {
+    ingest->done(status);
+    return;
+  }
+  executor_.Post([this, ingest = std::move(ingest)]() mutable { Continue(std::move(ingest)); });
+}
+
+absl::Status HeartbeatIntake::TakeSlice(Ingest& ingest, bool* more) {
+  LeaderState& leader = *view_.leader();
+  const v1::Heartbeat& heartbeat = *ingest.heartbeat;
+  // A server that is still scanning cannot give complete lists; it gives them afterwards.
+  if (heartbeat.health() == v1::SERVER_HEALTH_LOADING) {
+    return absl::OkStatus();
+  }
+  const auto take_in = [&](const LiveReplicas::Ingested& ingested) {
+    leader.KeepPromises(ingest.server, ingested.appeared);
+    leader.locations.Note(ingested.odd);
+  };
+  int budget = static_cast<int>(kReportPageChunksMax);
+  while (ingest.shard < heartbeat.shards_size()) {
+    if (budget <= 0) {
+      *more = true;
+      return absl::OkStatus();
+    }
+    const v1::ShardReport& report = heartbeat.shards(ingest.shard);
+    const int to = std::min(report.replicas_size(), ingest.replica + budget);
+    ASSIGN_OR_RETURN(
+        const LiveReplicas::Ingested ingested,
+        leader.replicas.Ingest(ingest.server, report, ingest.replica, to, view_.Now()));
+    take_in(ingested);
+    budget -= to - ingest.replica + 1;
+    ingest.replica = to;
+    if (to == report.replicas_size()) {
+      ++ingest.shard;
+      ingest.replica = 0;
+    }
+  }
+  if (ingest.is_unary) {
+    std::vector<ShardId> named;
+    for (const v1::ShardReport& report : heartbeat.shards()) {
+      named.push_back(ShardId(report.shard()));
+    }
+    std::sort(named.begin(), named.end());
+    take_in(leader.replicas.IngestEmptyLists(ingest.server, named, view_.Now()));
+  }
+  return absl::OkStatus();
+}
+
+v1::HeartbeatReply HeartbeatIntake::MakeReply(ServerIndex server, const v1::Heartbeat& heartbeat) {
+  v1::HeartbeatReply reply;
+  reply.set_sequence(heartbeat.sequence());
+  reply.set_config_version(view_.machine().config_version().value());
+  LeaderState* const leader = view_.leader();
+  const auto session = sessions_.find(server);
+  if (leader == nullptr || session == sessions_.end()) {
+    return reply;
+  }
+  if (session->second.stream != 0 && heartbeat.health() != v1::SERVER_HEALTH_LOADING) {
+    const absl::Duration patience = leader->liveness.limits().interval * 2;
+    for (ShardId shard :
+         leader->replicas.ShardsToResend(server, view_.Now(), patience, kResendPerReply)) {
+      reply.add_resend_shards(shard.value());
+    }
+  }
+  std::vector<v1::Command>& outbox = session->second.outbox;
+  const auto end = outbox.begin() + std::min(static_cast<int>(outbox.size()), kCommandsPerReply);
+  reply.mutable_commands()->Add(std::make_move_iterator(outbox.begin()),
+                                std::make_move_iterator(end));
+  outbox.erase(outbox.begin(), end);
+  return reply;
+}
+
+// --- commands
+// -------------------------------------------------------------------------------------
+
+bool HeartbeatIntake::CanTake(ServerIndex server) const {
+  const auto session = sessions_.find(server);
+  return session != sessions_.end() && session->second.outbox.size() < kOutboxMax;
+}
+
+void HeartbeatIntake::Enqueue(ServerIndex server, v1::Command command) {
+  CHECK(CanTake(server));
+  sessions_[server].outbox.push_back(std::move(command));
+}
+
+void HeartbeatIntake::Flush() {
+  for (auto& [server, session] : sessions_) {
+    const auto stream = streams_.find(session.stream);
+    if (session.outbox.empty() || stream == streams_.end()) {
+      continue;
+    }
+    v1::HeartbeatReply reply;
+    reply.set_config_version(view_.machine().config_version().value());
+    const auto end = session.outbox.begin() +
+                     std::min(static_cast<int>(session.outbox.size()), kCommandsPerReply);
+    reply.mutable_commands()->Add(session.outbox.begin(), end);
+    if (stream->second.sink->Push(std::move(reply))) {
+      session.outbox.erase(session.outbox.begin(), end);
+    }
+  }
+}
+
+void HeartbeatIntake::DropServer(ServerIndex server) {
+  const auto session = sessions_.find(server);
+  if (session == sessions_.end()) {
+    return;
+  }
+  const uint64_t stream = session->second.stream;
+  sessions_.erase(session);
+  CloseStream(stream, MakeError(v1::REASON_UNKNOWN_SERVER,
+                                "this chunk server was removed; it must register anew"));
+}
+
+void HeartbeatIntake::DropAll(const absl::Status& status) {
+  sessions_.clear();
+  while (!streams_.empty()) {
+    CloseStream(streams_.begin()->first, status);
+  }
+}
+
+}  // namespace ballast::master

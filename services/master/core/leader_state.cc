@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "services/master/core/leader_state.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace ballast::master {
+namespace {
+
+LivenessLimits LimitsOf(const v1::Settings& settings) {
+  LivenessLimits limits;
+  limits.interval = absl::Milliseconds(settings.heartbeat_interval_ms());
+  return limits;
+}
+
+ServerIndex IndexOf(const v1::RegisteredServer& server) {
+  return ServerIndex(server.server_index());
+}
+
+}  // namespace
+
+LeaderState::LeaderState(RaftTerm term, ChunkCatalog& catalog, const ServerDirectory& directory,
+                         SteadyTime now)
+    : liveness(LimitsOf(directory.settings()), now),
+      replicas(catalog),
+      term_(term),
+      directory_(directory) {
+  OnRegistryChanged(now);
+}
+
+std::vector<ServerIndex> LeaderState::OnRegistryChanged(SteadyTime now) {
+  liveness.SetLimits(LimitsOf(directory_.settings()));
+  std::vector<ServerIndex> removed;
+  for (const v1::RegisteredServer& server : directory_.registry().servers()) {
+    const ServerIndex index = IndexOf(server);
+    if (server.state() != v1::SERVER_STATE_REMOVED) {
+      liveness.OnRegistered(index, server.boot_epoch(), now);
+    } else if (liveness.OnRemoved(index)) {
+      replicas.OnServerForgotten(index);
+      ledger.ForgetServer(index);
+      reports_.erase(index);
+      promised_.erase(index);
+      removed.push_back(index);
+    }
+  }
+  return removed;
+}
+
+bool LeaderState::IsSettled(ShardId shard) {
+  if (settled_.contains(shard)) {
+    return true;
+  }
+  for (const v1::RegisteredServer& server : directory_.registry().servers()) {
+    if (liveness.state(IndexOf(server)) != LivenessState::kDead &&
+        !replicas.IsKnown(IndexOf(server), shard)) {
+      return false;
+    }
+  }
+  settled_.insert(shard);
+  return true;
+}
+
+std::vector<PlacementCandidate> LeaderState::Candidates(
+    const std::vector<std::string>& avoid_ids) const {
+  std::vector<PlacementCandidate> candidates;
+  for (const v1::RegisteredServer& server : directory_.registry().servers()) {
+    const ServerIndex index = IndexOf(server);
+    const ServerReport* const report = FindReport(index);
+    if (server.state() != v1::SERVER_STATE_ACTIVE || report == nullptr ||
+        report->health != v1::SERVER_HEALTH_OK || liveness.state(index) != LivenessState::kAlive) {
+      continue;
+    }
+    const auto promised = promised_.find(index);
+    const uint64_t taken = report->used_bytes + report->incoming_bytes +
+                           (promised == promised_.end() ? 0 : promised->second.bytes);
+    candidates.push_back(
+        {index, server.zone(), report->capacity_bytes - std::min(taken, report->capacity_bytes),
+         std::find(avoid_ids.begin(), avoid_ids.end(), server.server_id()) != avoid_ids.end()});
+  }
+  return candidates;
+}
+
+ServerCensus LeaderState::Census() const {
+  ServerCensus census;
+  census.min_replicas = directory_.settings().min_replicas();
+  for (const v1::RegisteredServer& server : directory_.registry().servers()) {
+    if (server.state() == v1::SERVER_STATE_REMOVED) {
+      continue;
+    }
+    ++census.registered;
+    const bool may_be_used = server.state() == v1::SERVER_STATE_ACTIVE;
+    switch (liveness.state(IndexOf(server))) {
+      case LivenessState::kUnknown:
+        census.pending += may_be_used ? 1 : 0;
+        break;
+      case LivenessState::kAlive: {
+        ++census.alive;
+        const ServerReport* const report = FindReport(IndexOf(server));
+        census.pending +=
+            may_be_used && report != nullptr && report->health == v1::SERVER_HEALTH_LOADING ? 1 : 0;
+        break;
+      }
+      case LivenessState::kSuspect:
+        ++census.suspect;
+        break;
+      case LivenessState::kDead:
+        ++census.dead;
+        break;
+    }
+  }
+  return census;
+}
+
+void LeaderState::Promise(ServerIndex server, uint64_t bytes, SteadyTime now) {
+  Promised& promised = promised_[server];
+  promised.chunks.emplace_back(now + liveness.limits().interval * 3, bytes);
+  promised.bytes += bytes;
+}
+
+void LeaderState::KeepPromises(ServerIndex server, uint64_t count) {
+  const auto it = promised_.find(server);
+  for (; it != promised_.end() && count > 0 && !it->second.chunks.empty(); --count) {
+    it->second.bytes -= it->second.chunks.front().second;
+    it->second.chunks.pop_front();
+  }
+}
+
+void LeaderState::ExpirePromises(SteadyTime now) {
+  for (auto& [server, promised] : promised_) {
+    while (!promised.chunks.empty() && promised.chunks.front().first <= now) {
+      promised.bytes -= promised.chunks.front().second;
+      promised.chunks.pop_front();
+    }
+  }
+}
+
+const ServerReport* LeaderState::FindReport(ServerIndex server) const {
+  const auto it = reports_.find(server);
+  return it == reports_.end() ? nullptr : &it->second;
+}
+
+const std::string& LeaderState::AddressOf(const v1::RegisteredServer& server) const {
+  const ServerReport* const report = FindReport(IndexOf(server));
+  return report != nullptr && !report->address.empty() ? report->address : server.address();
+}
+
+}  // namespace ballast::master
