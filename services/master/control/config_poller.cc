@@ -18,12 +18,6 @@ ConfigPoller::ConfigPoller(Executor& executor, LiveView& view, HeartbeatIntake& 
                            Proposer& proposer)
     : executor_(executor), view_(view), intake_(intake), proposer_(proposer) {}
 
-ConfigPoller::~ConfigPoller() {
-  if (retry_ != 0) {
-    executor_.Cancel(retry_);
-  }
-}
-
 void ConfigPoller::OnConfiguration(const ShardConfig& configuration) {
   pending_.push_back(configuration);
   ProposeNext();
@@ -65,12 +59,13 @@ void ConfigPoller::ProposeNext() {
 }
 
 void ConfigPoller::RetryLater() {
-  if (retry_ == 0) {
-    retry_ = executor_.RunAfter(kRetry, [this] {
-      retry_ = 0;
-      ProposeNext();
-    });
+  if (std::exchange(retry_armed_, true)) {
+    return;
   }
+  executor_.RunAfter(kRetry, [this] {
+    retry_armed_ = false;
+    ProposeNext();
+  });
 }
 
 }  // namespace ballast::master

@@ -21,7 +21,6 @@ namespace ballast::master {
 class ConfigPoller {
  public:
   ConfigPoller(Executor& executor, LiveView& view, HeartbeatIntake& intake, Proposer& proposer);
-  ~ConfigPoller();
 
   // Called with consecutive numbers (ShardctlWatcher).
   void OnConfiguration(const ShardConfig& configuration);
@@ -40,7 +39,7 @@ class ConfigPoller {
   Proposer& proposer_;
   std::deque<ShardConfig> pending_;  // ascending, not applied as far as we know
   bool proposing_ = false;
-  Executor::TimerId retry_ = 0;  // 0: none is armed
+  bool retry_armed_ = false;
 };
 
 }  // namespace ballast::master
