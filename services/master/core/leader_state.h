@@ -8,7 +8,7 @@
 
 #include "absl/container/btree_map.h"
 #include "absl/container/btree_set.h"
-#include "common/env/clock.h"
+#include "common/base/steady_time.h"
 #include "common/types/ids.h"
 #include "protos/chunkserver_control_service.pb.h"
 #include "services/master/core/chunk_catalog.h"
