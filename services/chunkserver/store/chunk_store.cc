@@ -56,7 +56,12 @@ bool ChunkStore::Adopt(ChunkHandle handle, const ReplicaFacts& facts) {
   return index_.Insert(handle, facts);
 }
 
-void ChunkStore::Serve() { serving_.store(true, std::memory_order_release); }
+void ChunkStore::Serve() {
+  serving_.store(true, std::memory_order_release);
+  if (options_.on_news != nullptr) {
+    options_.on_news();
+  }
+}
 
 absl::Status ChunkStore::DiskError(const absl::Status& status) {
   if (status.ok()) {
@@ -351,6 +356,9 @@ StoreUsage ChunkStore::Usage() {
 void ChunkStore::Notify(ChunkHandle handle, const std::optional<ReplicaFacts>& before) {
   for (auto& [id, builder] : reporters_) {
     builder.OnChange(handle, before);
+  }
+  if (options_.on_news != nullptr) {
+    options_.on_news();
   }
 }
 

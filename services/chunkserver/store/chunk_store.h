@@ -4,6 +4,7 @@
 #include <atomic>
 #include <bitset>
 #include <cstdint>
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
@@ -50,6 +51,8 @@ struct ChunkStoreOptions {
   uint64_t capacity_bytes = 0;        // what chunks may take in all; 0: the whole file system
   uint64_t free_bytes_min = MiB(32);  // left free on the file system
   size_t open_files_max = 256;        // chunk files kept open for reading
+  // Called after every change that reports tell of, with the store locked: it may only post.
+  std::function<void()> on_news;
 };
 
 // An open chunk file and its header. Stays readable after the chunk's deletion.

@@ -97,7 +97,7 @@ absl::StatusOr<std::unique_ptr<ServerIdentity>> ServerIdentity::Open(FileSystem&
                                                                      const std::string& folder) {
   ASSIGN_OR_RETURN(const bool formatted, fs.Exists(IdentityPath(folder)));
   if (!formatted) {
-    return absl::FailedPreconditionError(absl::StrCat(
+    return absl::NotFoundError(absl::StrCat(
         folder, " is not formatted; make it a chunk server's with: chunkserver format"));
   }
   std::unique_ptr<ServerIdentity> identity(new ServerIdentity(fs, folder));

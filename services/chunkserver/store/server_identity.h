@@ -30,7 +30,8 @@ absl::Status FormatFolder(FileSystem& fs, const std::string& folder, absl::strin
 class ServerIdentity {
  public:
   // Locks the folder, reads who it is and counts the start.
-  //   FAILED_PRECONDITION   unformatted, or another process has it (the text says which)
+  //   NOT_FOUND             unformatted
+  //   FAILED_PRECONDITION   another process has it
   //   DATA_LOSS             a file of it is damaged; the folder is not to be used
   static absl::StatusOr<std::unique_ptr<ServerIdentity>> Open(FileSystem& fs,
                                                               const std::string& folder);

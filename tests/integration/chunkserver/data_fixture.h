@@ -62,7 +62,8 @@ class TestDataServer {
                                                                 .cluster_id = kCluster,
                                                                 .capacity_bytes = capacity_bytes,
                                                                 .free_bytes_min = 0,
-                                                                .open_files_max = 16});
+                                                                .open_files_max = 16,
+                                                                .on_news = nullptr});
     CHECK_OK(RecoverChunks(*store_, nullptr).status());
     Start("127.0.0.1:0");
   }

@@ -237,9 +237,9 @@ TEST_F(ServerIdentityTest, OneProcessPerFolder) {
 }
 
 TEST_F(ServerIdentityTest, AnUnformattedFolderIsRefused) {
-  EXPECT_THAT(ServerIdentity::Open(fs_, kFolder), StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(ServerIdentity::Open(fs_, kFolder), StatusIs(absl::StatusCode::kNotFound));
   ASSERT_OK(fs_.CreateDir(kFolder));
-  EXPECT_THAT(ServerIdentity::Open(fs_, kFolder), StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(ServerIdentity::Open(fs_, kFolder), StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST_F(ServerIdentityTest, FormatsOnlyEmptyFolders) {

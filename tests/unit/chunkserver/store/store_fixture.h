@@ -38,7 +38,8 @@ inline ChunkStoreOptions StoreOptions(uint64_t capacity = 0) {
                            .cluster_id = kCluster,
                            .capacity_bytes = capacity,
                            .free_bytes_min = 0,
-                           .open_files_max = 4};
+                           .open_files_max = 4,
+                           .on_news = nullptr};
 }
 
 inline VerifiedBlocks Blocks(absl::string_view data) {

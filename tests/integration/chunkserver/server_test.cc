@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: Apache-2.0
+// A whole chunk server over real gRPC: shard controller, masters (fake ones) and bytes.
+#include "services/chunkserver/server.h"
+
+#include "absl/synchronization/notification.h"
+#include "client/chunk_io.h"
+#include "services/shardctl/server.h"
+#include "tests/integration/chunkserver/data_fixture.h"
+#include "tests/integration/chunkserver/fake_master.h"
+
+namespace ballast::chunkserver {
+namespace {
+
+using ::ballast::client::ChunkIo;
+using ::ballast::client::ChunkIoOptions;
+using ::ballast::client::StringChunkSource;
+using ::ballast::testing::HasReason;
+using ::ballast::testing::StatusIs;
+
+const ChunkHandle kHandle(ShardId(1), 1);
+
+class ServerTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    shardctl::Options controller;
+    controller.folder = scratch_.path() + "/shardctl";
+    controller.cluster_id = kCluster;
+    controller.shards = 8;
+    controller.voters = {"1=127.0.0.1:1"};  // format wants a port; the one listened on counts
+    controller.listen = "127.0.0.1:0";
+    ASSERT_OK(shardctl::Format(PosixFileSystem(), controller));
+    ASSERT_OK_AND_ASSIGN(shardctl_, shardctl::Server::Start(PosixFileSystem(), controller,
+                                                            [](const absl::Status&) {}));
+    client_ = std::make_unique<ShardctlClient>(
+        ShardctlClientOptions{.addresses = {shardctl_->address()}, .cluster_id = kCluster});
+    v1::UpdateSettingsRequest settings;
+    settings.set_heartbeat_interval_ms(100);
+    ASSERT_OK(client_->UpdateSettings(settings));
+
+    options_.folder = scratch_.path() + "/cs";
+    options_.listen = "127.0.0.1:0";
+    options_.shardctl = {shardctl_->address()};
+    options_.capacity_bytes = GiB(1);
+    options_.zone = "z1";
+  }
+  void TearDown() override {
+    server_.reset();
+    master_.Stop();
+  }
+  void Join() {
+    v1::JoinRequest request;
+    request.mutable_group()->set_group_id(1);
+    auto* master = request.mutable_group()->add_masters();
+    master->set_node_id(1);
+    master->set_address(master_.address());
+    ASSERT_OK(client_->Join(request));
+  }
+  void Start() {
+    ASSERT_OK_AND_ASSIGN(
+        server_, Server::Start(PosixFileSystem(), options_, [this](const absl::Status& status) {
+          failure_ = status;
+          failed_.Notify();
+        }));
+  }
+  absl::Status Write(absl::string_view data) {
+    ChunkIoOptions io_options;
+    io_options.cluster_id = kCluster;
+    ChunkIo io(io_options);
+    v1::ReplicaLocation self;
+    self.set_server_id(server_->identity().server_id());
+    self.set_address(server_->address());
+    while (true) {  // the scan may still run
+      StringChunkSource source(data);
+      const auto written = io.WriteChunk({.handle = kHandle, .chain = {self}}, source);
+      if (ReasonOf(written.status()) != v1::REASON_NOT_READY) {
+        return written.status();
+      }
+    }
+  }
+  static bool Listed(const std::vector<v1::Heartbeat>& all, ChunkHandle handle) {
+    bool listed = false;
+    for (const v1::Heartbeat& heartbeat : all) {
+      for (const v1::ShardReport& report : heartbeat.shards()) {
+        for (const v1::ReplicaReport& replica : report.replicas()) {
+          listed = listed || replica.handle() == handle.value();
+        }
+        for (const uint64_t removed : report.removed_handles()) {
+          listed = listed && removed != handle.value();
+        }
+      }
+    }
+    return listed;
+  }
+
+  ScopedFolder scratch_;
+  std::unique_ptr<shardctl::Server> shardctl_;
+  std::unique_ptr<ShardctlClient> client_;
+  FakeMaster master_;
+  Options options_;
+  absl::Status failure_;
+  absl::Notification failed_;
+  std::unique_ptr<Server> server_;
+};
+
+TEST_F(ServerTest, RegistersHeartbeatsReportsAndObeys) {
+  ASSERT_OK_AND_ASSIGN(const std::string id, Format(PosixFileSystem(), options_));
+  Join();
+  Start();
+  EXPECT_EQ(server_->identity().server_id(), id);
+  ASSERT_TRUE(master_.Await([&](const std::vector<v1::Heartbeat>& all) {
+    return all.size() >= 3 && all.back().health() == v1::SERVER_HEALTH_OK &&
+           all.back().server_id() == id && all.back().zone() == "z1" &&
+           all.back().address() == server_->address();
+  }));
+  ASSERT_OK(Write("hello"));
+  ASSERT_TRUE(master_.Await([](const auto& all) { return Listed(all, kHandle); }));
+  v1::Command command;
+  command.set_command_id(5);
+  command.set_handle(kHandle.value());
+  command.mutable_fence()->set_config_version(1);
+  command.mutable_fence()->set_term(1);
+  command.mutable_delete_replica()->set_cause(v1::Command::Delete::CAUSE_GARBAGE);
+  master_.Order(command);
+  ASSERT_TRUE(master_.Await([](const std::vector<v1::Heartbeat>& all) {
+    for (const v1::Heartbeat& heartbeat : all) {
+      for (const v1::CommandResult& result : heartbeat.results()) {
+        return result.command_id() == 5 && result.code() == 0;
+      }
+    }
+    return false;
+  }));
+  EXPECT_TRUE(master_.Await([](const auto& all) { return !Listed(all, kHandle); }));
+  server_.reset();
+  EXPECT_TRUE(master_.Await([](const std::vector<v1::Heartbeat>& all) {
+    return all.back().health() == v1::SERVER_HEALTH_STOPPING;
+  }));
+}
+
+TEST_F(ServerTest, AsksShardctlForTheClusterAtFormat) {
+  ASSERT_OK(Format(PosixFileSystem(), options_));
+  Start();
+  EXPECT_EQ(server_->identity().cluster_id(), kCluster);
+}
+
+TEST_F(ServerTest, ServesBytesWithoutShardctlAndMasters) {
+  options_.cluster_id = kCluster;
+  options_.shardctl = {"127.0.0.1:1"};
+  ASSERT_OK(Format(PosixFileSystem(), options_));
+  Start();
+  EXPECT_OK(Write("hello"));
+}
+
+TEST_F(ServerTest, ARestartedServerReportsWhatItHolds) {
+  ASSERT_OK(Format(PosixFileSystem(), options_));
+  Start();
+  ASSERT_OK(Write("hello"));
+  server_.reset();
+  Join();
+  Start();
+  EXPECT_EQ(server_->identity().boot_epoch(), 2u);
+  EXPECT_TRUE(master_.Await([](const auto& all) { return Listed(all, kHandle); }));
+}
+
+TEST_F(ServerTest, StopsWhenAnotherHoldsItsId) {
+  ASSERT_OK(Format(PosixFileSystem(), options_));
+  master_.Refuse(MakeError(v1::REASON_DUPLICATE_SERVER, "another process holds this server id"));
+  Join();
+  Start();
+  failed_.WaitForNotification();
+  EXPECT_EQ(ReasonOf(failure_), v1::REASON_DUPLICATE_SERVER);
+}
+
+TEST_F(ServerTest, StopsWhenItsBootIsStale) {
+  ASSERT_OK_AND_ASSIGN(const std::string id, Format(PosixFileSystem(), options_));
+  v1::RegisterChunkServerRequest newer;
+  newer.set_server_id(id);
+  newer.set_address("127.0.0.1:9");
+  newer.set_boot_epoch(1000);
+  ASSERT_OK(client_->RegisterChunkServer(newer));
+  Start();
+  failed_.WaitForNotification();
+  EXPECT_EQ(ReasonOf(failure_), v1::REASON_STALE_BOOT);
+}
+
+TEST_F(ServerTest, RefusesFoldersThatAreNotItsOwn) {
+  EXPECT_THAT(Server::Start(PosixFileSystem(), options_, nullptr),
+              StatusIs(absl::StatusCode::kNotFound));
+  ASSERT_OK(Format(PosixFileSystem(), options_));
+  Start();
+  EXPECT_THAT(Server::Start(PosixFileSystem(), options_, nullptr),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
+  Options second = options_;
+  second.folder = scratch_.path() + "/cs2";
+  ASSERT_OK(Format(PosixFileSystem(), second));
+  second.listen = server_->address();
+  EXPECT_THAT(Server::Start(PosixFileSystem(), second, nullptr),
+              StatusIs(absl::StatusCode::kUnavailable));
+}
+
+}  // namespace
+}  // namespace ballast::chunkserver

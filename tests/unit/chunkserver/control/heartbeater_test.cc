@@ -1,0 +1,413 @@
+// SPDX-License-Identifier: Apache-2.0
+// The control loop against scripted masters, in virtual time.
+#include "services/chunkserver/control/heartbeater.h"
+
+#include <set>
+
+#include "gtest/gtest.h"
+#include "services/chunkserver/store/recovery.h"
+#include "tests/support/mem_file_system.h"
+#include "tests/support/sim_scheduler.h"
+#include "tests/support/status_matchers.h"
+#include "tests/unit/chunkserver/store/store_fixture.h"
+
+namespace ballast::chunkserver {
+namespace {
+
+using ::ballast::testing::MemFileSystem;
+using ::ballast::testing::SimScheduler;
+
+// Streams whose other end is the test.
+class FakeStreams final : public MasterStreams {
+ public:
+  struct Stream {
+    std::string address;
+    MasterStreamEvents events;
+    std::vector<v1::Heartbeat> received;
+    bool closed_by_server = false;  // CloseSends
+    bool gone = false;              // destroyed by the heartbeater
+  };
+
+  std::unique_ptr<MasterStream> Open(const std::string& address,
+                                     MasterStreamEvents events) override {
+    auto stream = std::make_shared<Stream>();
+    stream->address = address;
+    stream->events = std::move(events);
+    all.push_back(stream);
+    return std::make_unique<Handle>(*this, stream);
+  }
+
+  Stream& last() { return *all.back(); }
+
+  std::vector<std::shared_ptr<Stream>> all;
+  std::function<void(Stream&, const v1::Heartbeat&)> on_heartbeat;
+
+ private:
+  class Handle final : public MasterStream {
+   public:
+    Handle(FakeStreams& owner, std::shared_ptr<Stream> stream)
+        : owner_(owner), stream_(std::move(stream)) {}
+    ~Handle() override { stream_->gone = true; }
+    void Send(v1::Heartbeat heartbeat) override {
+      stream_->received.push_back(heartbeat);
+      if (owner_.on_heartbeat != nullptr) {
+        owner_.on_heartbeat(*stream_, heartbeat);
+      }
+    }
+    void CloseSends() override { stream_->closed_by_server = true; }
+
+   private:
+    FakeStreams& owner_;
+    const std::shared_ptr<Stream> stream_;
+  };
+};
+
+ShardConfig OneGroup(uint64_t version, std::vector<std::string> masters, size_t shards = 4) {
+  ShardConfig config;
+  config.version = ConfigVersion(version);
+  config.owners.assign(shards, GroupId(1));
+  GroupMembers group{.group = GroupId(1), .masters = {}};
+  for (size_t i = 0; i < masters.size(); ++i) {
+    group.masters.push_back(
+        MasterEndpoint{.node = NodeId(static_cast<uint32_t>(i + 1)), .address = masters[i]});
+  }
+  config.groups.push_back(group);
+  return config;
+}
+
+void Answer(FakeStreams::Stream& stream, const v1::Heartbeat& heartbeat) {
+  v1::HeartbeatReply reply;
+  reply.set_sequence(heartbeat.sequence());
+  stream.events.on_reply(reply);
+}
+
+class HeartbeaterTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+    ASSERT_OK_AND_ASSIGN(identity_, ServerIdentity::Open(fs_, kFolder));
+    ChunkStoreOptions options = StoreOptions(GiB(1));
+    options.on_news = [this] { gate_->Post([this] { heartbeater_->OnNews(); }); };
+    store_ = std::make_unique<ChunkStore>(fs_, options);
+    executor_ = world_.MakeExecutor();
+    gate_ = std::make_shared<PostGate>(*executor_);
+    disk_ = world_.MakeExecutor(absl::Milliseconds(3));
+    Heartbeater::Callbacks callbacks;
+    callbacks.register_server = [this] {
+      ++registrations_;
+      world_.At(absl::Milliseconds(5),
+                [this] { gate_->Post([this] { heartbeater_->OnRegistered(); }); });
+    };
+    callbacks.on_fatal = [this](const absl::Status& status) { fatal_.push_back(status); };
+    heartbeater_ = std::make_unique<Heartbeater>(
+        HeartbeaterOptions{.zone = "z", .address = "127.0.0.1:7600", .incarnation = 7}, *executor_,
+        world_, gate_, *store_, *identity_, FenceTable(),
+        [this](Task task) { disk_->Post(std::move(task)); }, streams_, std::move(callbacks));
+    executor_->Post([this] { heartbeater_->Start(); });
+    streams_.on_heartbeat = Answer;
+  }
+  void TearDown() override {
+    gate_->Close();
+    executor_->Post([this] { heartbeater_->SayStopping(); });
+    world_.RunFor(absl::Seconds(1));
+    executor_.reset();
+    heartbeater_.reset();
+  }
+  void Serve() { ASSERT_OK(RecoverChunks(*store_, nullptr).status()); }
+  void Configure(const ShardConfig& config) {
+    executor_->Post([this, config] { heartbeater_->OnConfiguration(config); });
+    world_.RunFor(absl::Milliseconds(50));
+  }
+  v1::Command Delete(uint64_t id, ChunkHandle handle, uint64_t term) {
+    v1::Command command;
+    command.set_command_id(id);
+    command.set_handle(handle.value());
+    command.mutable_fence()->set_config_version(1);
+    command.mutable_fence()->set_term(term);
+    command.mutable_delete_replica()->set_cause(v1::Command::Delete::CAUSE_GARBAGE);
+    return command;
+  }
+  std::vector<v1::CommandResult> Results() {
+    std::vector<v1::CommandResult> out;
+    for (const auto& stream : streams_.all) {
+      for (const v1::Heartbeat& heartbeat : stream->received) {
+        out.insert(out.end(), heartbeat.results().begin(), heartbeat.results().end());
+      }
+    }
+    return out;
+  }
+
+  SimScheduler world_{1};
+  MemFileSystem fs_;
+  std::unique_ptr<ServerIdentity> identity_;
+  std::shared_ptr<PostGate> gate_;
+  std::unique_ptr<ChunkStore> store_;
+  std::unique_ptr<Executor> disk_;
+  std::unique_ptr<Executor> executor_;
+  FakeStreams streams_;
+  std::unique_ptr<Heartbeater> heartbeater_;
+  int registrations_ = 0;
+  std::vector<absl::Status> fatal_;
+};
+
+TEST_F(HeartbeaterTest, RegistersBeforeItHeartbeats) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  EXPECT_EQ(registrations_, 1);
+  ASSERT_EQ(streams_.all.size(), 1u);
+  const v1::Heartbeat& first = streams_.last().received.front();
+  EXPECT_EQ(first.server_id(), kServer);
+  EXPECT_EQ(first.cluster_id(), kCluster);
+  EXPECT_EQ(first.boot_epoch(), 1u);
+  EXPECT_EQ(first.incarnation(), 7u);
+  EXPECT_EQ(first.sequence(), 1u);
+  EXPECT_EQ(first.config_version(), 1u);
+  EXPECT_EQ(first.capacity_bytes(), GiB(1));
+  EXPECT_EQ(first.address(), "127.0.0.1:7600");
+  EXPECT_EQ(first.health(), v1::SERVER_HEALTH_OK);
+  EXPECT_EQ(first.shards_size(), 4) << "the full list of each shard, empty as it is";
+}
+
+TEST_F(HeartbeaterTest, BeatsAtEveryIntervalAndSaysLoadingDuringTheScan) {
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  world_.RunFor(absl::Seconds(12));
+  ASSERT_EQ(streams_.last().received.size(), 3u);
+  EXPECT_EQ(streams_.last().received.back().health(), v1::SERVER_HEALTH_LOADING);
+  EXPECT_EQ(streams_.last().received.back().shards_size(), 0);
+  Serve();
+  world_.RunFor(absl::Milliseconds(50));
+  ASSERT_EQ(streams_.last().received.size(), 4u) << "the lists go out as soon as they are known";
+  EXPECT_EQ(streams_.last().received.back().shards_size(), 4);
+  EXPECT_EQ(streams_.last().received.back().health(), v1::SERVER_HEALTH_OK);
+}
+
+TEST_F(HeartbeaterTest, ReportsAChangeAtOnce) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  const size_t before = streams_.last().received.size();
+  ASSERT_OK(WriteChunk(*store_, ChunkHandle(ShardId(2), 5), "hello"));
+  world_.RunFor(absl::Milliseconds(50));
+  ASSERT_EQ(streams_.last().received.size(), before + 1);
+  const v1::ShardReport& report = streams_.last().received.back().shards(0);
+  EXPECT_EQ(report.shard(), 2u);
+  EXPECT_EQ(report.replicas(0).length_bytes(), 5u);
+}
+
+TEST_F(HeartbeaterTest, ALongListWaitsForAnswersPageByPage) {
+  Serve();
+  streams_.on_heartbeat = nullptr;  // no answers
+  Configure(OneGroup(1, {"127.0.0.1:7500"}, 3000));
+  world_.RunFor(absl::Seconds(2));
+  EXPECT_EQ(streams_.last().received.size(), GroupSession::kUnansweredMax);
+  streams_.on_heartbeat = Answer;
+  Answer(streams_.last(), streams_.last().received[0]);
+  world_.RunFor(absl::Seconds(1));
+  size_t shards = 0;
+  for (const v1::Heartbeat& heartbeat : streams_.last().received) {
+    EXPECT_LE(heartbeat.shards_size(), static_cast<int>(GroupSession::kShardsPerReportMax));
+    shards += static_cast<size_t>(heartbeat.shards_size());
+  }
+  EXPECT_EQ(shards, 3000u);
+}
+
+TEST_F(HeartbeaterTest, FollowsTheHintToTheLeader) {
+  Serve();
+  streams_.on_heartbeat = [&](FakeStreams::Stream& stream, const v1::Heartbeat& heartbeat) {
+    if (stream.address == "127.0.0.1:7502") {
+      Answer(stream, heartbeat);
+    } else {
+      stream.events.on_end(NotLeaderError("127.0.0.1:7502"));
+    }
+  };
+  Configure(OneGroup(1, {"127.0.0.1:7500", "127.0.0.1:7501", "127.0.0.1:7502"}));
+  EXPECT_EQ(streams_.all.size(), 2u);
+  EXPECT_EQ(streams_.last().address, "127.0.0.1:7502");
+  EXPECT_TRUE(streams_.all.front()->gone);
+}
+
+TEST_F(HeartbeaterTest, TriesTheMastersInTurnWithGrowingPauses) {
+  Serve();
+  streams_.on_heartbeat = [&](FakeStreams::Stream& stream, const v1::Heartbeat&) {
+    stream.events.on_end(absl::UnavailableError("connection refused"));
+  };
+  Configure(OneGroup(1, {"127.0.0.1:7500", "127.0.0.1:7501", "127.0.0.1:7502"}));
+  world_.RunFor(absl::Seconds(60));
+  EXPECT_GT(streams_.all.size(), 60u);
+  EXPECT_LT(streams_.all.size(), 300u);
+  std::set<std::string> asked;
+  for (const auto& stream : streams_.all) {
+    asked.insert(stream->address);
+  }
+  EXPECT_EQ(asked.size(), 3u);
+}
+
+TEST_F(HeartbeaterTest, ANewStreamBeginsWithTheFullList) {
+  Serve();
+  ASSERT_OK(WriteChunk(*store_, ChunkHandle(ShardId(1), 1), "hello"));
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  streams_.last().events.on_end(absl::UnavailableError("lost"));
+  world_.RunFor(absl::Seconds(3));
+  ASSERT_EQ(streams_.all.size(), 2u);
+  bool listed = false;
+  for (const v1::ShardReport& report : streams_.last().received.front().shards()) {
+    EXPECT_TRUE(report.full_begin() && report.full_end());
+    listed = listed || report.replicas_size() == 1;
+  }
+  EXPECT_TRUE(listed);
+}
+
+TEST_F(HeartbeaterTest, SendsAListAgainWhenAsked) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  v1::HeartbeatReply reply;
+  reply.add_resend_shards(3);
+  reply.add_resend_shards(999);  // not this group's
+  streams_.last().events.on_reply(reply);
+  world_.RunFor(absl::Milliseconds(50));
+  const v1::Heartbeat& last = streams_.last().received.back();
+  ASSERT_EQ(last.shards_size(), 1);
+  EXPECT_EQ(last.shards(0).shard(), 3u);
+  EXPECT_TRUE(last.shards(0).full_begin());
+}
+
+TEST_F(HeartbeaterTest, GivesUpAMasterThatAnswersNothing) {
+  Serve();
+  streams_.on_heartbeat = nullptr;
+  Configure(OneGroup(1, {"127.0.0.1:7500", "127.0.0.1:7501", "127.0.0.1:7502"}));
+  world_.RunFor(absl::Seconds(30));
+  ASSERT_GE(streams_.all.size(), 2u);
+  EXPECT_TRUE(streams_.all.front()->gone);
+  EXPECT_EQ(streams_.all[1]->address, "127.0.0.1:7501");
+}
+
+TEST_F(HeartbeaterTest, CarriesOutADeleteAndReportsIt) {
+  Serve();
+  const ChunkHandle handle(ShardId(1), 1);
+  ASSERT_OK(WriteChunk(*store_, handle, "hello"));
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  v1::HeartbeatReply reply;
+  *reply.add_commands() = Delete(11, handle, 5);
+  streams_.last().events.on_reply(reply);
+  world_.RunFor(absl::Milliseconds(100));
+  ASSERT_EQ(Results().size(), 1u);
+  EXPECT_EQ(Results()[0].command_id(), 11u);
+  EXPECT_EQ(Results()[0].code(), 0u) << Results()[0].text();
+  EXPECT_EQ(store_->Usage().chunk_count, 0u);
+  ASSERT_OK_AND_ASSIGN(const FenceTable fences, identity_->LoadFences());
+  EXPECT_EQ(fences.Highest(ShardId(1)), (FencePair{ConfigVersion(1), RaftTerm(5)}));
+}
+
+TEST_F(HeartbeaterTest, RefusesADeposedLeadersDelete) {
+  Serve();
+  const ChunkHandle handle(ShardId(1), 1);
+  ASSERT_OK(WriteChunk(*store_, handle, "hello"));
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  v1::HeartbeatReply reply;
+  v1::Command verify = Delete(1, handle, 6);
+  verify.mutable_verify();
+  *reply.add_commands() = verify;
+  *reply.add_commands() = Delete(2, handle, 5);
+  streams_.last().events.on_reply(reply);
+  world_.RunFor(absl::Milliseconds(100));
+  ASSERT_EQ(Results().size(), 2u);
+  EXPECT_EQ(store_->Usage().chunk_count, 1u);
+  for (const v1::CommandResult& result : Results()) {
+    EXPECT_EQ(result.reason(), result.command_id() == 2 ? v1::REASON_STALE_FENCE : 0);
+  }
+}
+
+TEST_F(HeartbeaterTest, DeletesNothingWhileFencesCannotBeStored) {
+  Serve();
+  const ChunkHandle handle(ShardId(1), 1);
+  ASSERT_OK(WriteChunk(*store_, handle, "hello"));
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  fs_.FailSyncs("fences");
+  v1::HeartbeatReply reply;
+  *reply.add_commands() = Delete(11, handle, 5);
+  streams_.last().events.on_reply(reply);
+  world_.RunFor(absl::Seconds(10));
+  EXPECT_TRUE(Results().empty());
+  EXPECT_EQ(store_->Usage().chunk_count, 1u);
+}
+
+TEST_F(HeartbeaterTest, RegistersAgainWhenTheMasterDoesNotKnowIt) {
+  Serve();
+  int refused = 0;
+  streams_.on_heartbeat = [&](FakeStreams::Stream& stream, const v1::Heartbeat& heartbeat) {
+    if (refused < 3) {
+      ++refused;
+      stream.events.on_end(MakeError(v1::REASON_UNKNOWN_SERVER, "who?"));
+    } else {
+      Answer(stream, heartbeat);
+    }
+  };
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  world_.RunFor(absl::Seconds(10));
+  EXPECT_GT(registrations_, 1);
+  EXPECT_TRUE(fatal_.empty());
+  EXPECT_FALSE(streams_.last().gone);
+}
+
+TEST_F(HeartbeaterTest, StopsForGoodWhenAnotherHoldsItsIdOrItIsStale) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  for (const v1::Reason reason :
+       {v1::REASON_DUPLICATE_SERVER, v1::REASON_STALE_BOOT, v1::REASON_WRONG_CLUSTER}) {
+    streams_.last().events.on_end(MakeError(reason, "stop"));
+    world_.RunFor(absl::Seconds(30));
+  }
+  ASSERT_EQ(fatal_.size(), 1u) << "said once";
+  EXPECT_EQ(ReasonOf(fatal_[0]), v1::REASON_DUPLICATE_SERVER);
+  EXPECT_EQ(streams_.all.size(), 1u) << "no further stream";
+}
+
+TEST_F(HeartbeaterTest, KeepsOneStreamToEveryGroupAndFollowsConfigurations) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  ShardConfig two = OneGroup(2, {"127.0.0.1:7500"});
+  two.groups.push_back(
+      GroupMembers{.group = GroupId(2),
+                   .masters = {MasterEndpoint{.node = NodeId(1), .address = "127.0.0.1:7510"}}});
+  two.owners[3] = GroupId(2);
+  Configure(two);
+  ASSERT_EQ(streams_.all.size(), 2u);
+  EXPECT_EQ(streams_.last().address, "127.0.0.1:7510");
+  ASSERT_EQ(streams_.last().received.front().shards_size(), 1);
+  EXPECT_EQ(streams_.last().received.front().shards(0).shard(), 3u);
+  EXPECT_FALSE(streams_.all.front()->gone);
+  // What becomes of the shard that moved is the new group's business alone.
+  const size_t before = streams_.all.front()->received.size();
+  ASSERT_OK(WriteChunk(*store_, ChunkHandle(ShardId(3), 1), "x"));
+  world_.RunFor(absl::Milliseconds(50));
+  EXPECT_EQ(streams_.all.front()->received.size(), before);
+  EXPECT_EQ(streams_.last().received.back().shards(0).replicas_size(), 1);
+  Configure(OneGroup(3, {"127.0.0.1:7500"}));
+  EXPECT_TRUE(streams_.last().gone);
+}
+
+TEST_F(HeartbeaterTest, SaysGoodBye) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  executor_->Post([this] { heartbeater_->SayStopping(); });
+  world_.RunFor(absl::Seconds(20));
+  EXPECT_EQ(streams_.last().received.back().health(), v1::SERVER_HEALTH_STOPPING);
+  EXPECT_TRUE(streams_.last().closed_by_server);
+  const size_t sent = streams_.last().received.size();
+  streams_.last().events.on_end(absl::OkStatus());
+  world_.RunFor(absl::Seconds(20));
+  EXPECT_EQ(streams_.last().received.size(), sent);
+  EXPECT_EQ(streams_.all.size(), 1u);
+}
+
+TEST_F(HeartbeaterTest, TakesTheIntervalFromTheRegistryAtOnce) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  v1::Registry registry;
+  registry.mutable_settings()->set_heartbeat_interval_ms(200);
+  executor_->Post([this, registry] { heartbeater_->OnRegistry(registry); });
+  world_.RunFor(absl::Seconds(2));
+  EXPECT_GE(streams_.last().received.size(), 9u);
+}
+
+}  // namespace
+}  // namespace ballast::chunkserver
