@@ -12,8 +12,6 @@
 namespace ballast::chunkserver {
 namespace {
 
-// Space of a chunk of unknown length is reserved in steps of this.
-constexpr uint64_t kReserveStepBytes = MiB(8);
 // Write-back is started once so much is dirty, so that the final sync finds little to do.
 constexpr uint64_t kWritebackStepBytes = MiB(4);
 
@@ -57,9 +55,9 @@ absl::Status ChunkWriter::MakeRoom(uint64_t data_bytes) {
   if (need <= reserved_bytes_) {
     return absl::OkStatus();
   }
-  const uint64_t step =
-      (data_bytes + kReserveStepBytes - 1) / kReserveStepBytes * kReserveStepBytes;
-  const uint64_t want = ChunkFileBytesOnDisk(std::min(step, kChunkBytesMax));
+  // A chunk of unknown length doubles what it reserves.
+  const uint64_t want =
+      ChunkFileBytesOnDisk(std::min(std::max(data_bytes, 2 * reserved_bytes_), kChunkBytesMax));
   RETURN_IF_ERROR(store_.Reserve(want - reserved_bytes_));
   reserved_bytes_ = want;
   return store_.DiskError(file_->Allocate(want));
