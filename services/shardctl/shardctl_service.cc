@@ -14,7 +14,7 @@ namespace ballast::shardctl {
 namespace {
 
 absl::Status NotServing() {
-  return NotReadyError("shardctl is starting or stopping", absl::Milliseconds(100));
+  return NotReadyError("shardctl is starting or stopping", absl::Milliseconds(20));
 }
 
 // Finishes a call exactly once: with what it is told, or when it is dropped unanswered (the log has
