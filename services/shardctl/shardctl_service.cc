@@ -6,7 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/rpc/grpc_server.h"
-#include "common/rpc/status_bridge.h"
+#include "common/rpc/unary_answer.h"
 #include "common/types/error.h"
 #include "services/shardctl/core/command.h"
 
@@ -15,37 +15,6 @@ namespace {
 
 absl::Status NotServing() {
   return NotReadyError("shardctl is starting or stopping", absl::Milliseconds(20));
-}
-
-// Finishes a call exactly once: with what it is told, or when it is dropped unanswered (the log has
-// gone, and the command with it or not) with `if_dropped`.
-class Answer {
- public:
-  Answer(grpc::ServerUnaryReactor* reactor, absl::Status if_dropped)
-      : reactor_(reactor), if_dropped_(std::move(if_dropped)) {}
-  Answer(Answer&& other) noexcept
-      : reactor_(std::exchange(other.reactor_, nullptr)),
-        if_dropped_(std::move(other.if_dropped_)) {}
-  Answer& operator=(Answer&&) = delete;
-  ~Answer() {
-    if (reactor_ != nullptr) {
-      Finish(if_dropped_);
-    }
-  }
-  void Finish(const absl::Status& status) {
-    std::exchange(reactor_, nullptr)->Finish(ToGrpc(status));
-  }
-
- private:
-  grpc::ServerUnaryReactor* reactor_;
-  absl::Status if_dropped_;
-};
-
-grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context,
-                                    const absl::Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpc(status));
-  return reactor;
 }
 
 }  // namespace
@@ -98,7 +67,7 @@ grpc::ServerUnaryReactor* ShardctlService::Mutate(grpc::CallbackServerContext* c
     return FinishNow(context, command.status());
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  Answer answer(reactor, MakeError(v1::REASON_OUTCOME_UNKNOWN, "shardctl is stopping"));
+  UnaryAnswer answer(reactor, MakeError(v1::REASON_OUTCOME_UNKNOWN, "shardctl is stopping"));
   executor_.Post([this, bytes = command->SerializeAsString(), answer = std::move(answer),
                   fill = std::move(fill)]() mutable {
     if (log_ == nullptr) {
@@ -190,7 +159,7 @@ grpc::ServerUnaryReactor* ShardctlService::Query(grpc::CallbackServerContext* co
     return FinishNow(context, allowed);
   }
   grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  executor_.Post([this, answer = Answer(reactor, NotServing()), version = request->version(),
+  executor_.Post([this, answer = UnaryAnswer(reactor, NotServing()), version = request->version(),
                   response]() mutable {
     if (log_ == nullptr) {
       answer.Finish(NotServing());
@@ -241,8 +210,8 @@ grpc::ServerUnaryReactor* ShardctlService::Watch(grpc::CallbackServerContext* co
   }
   const uint64_t id = next_watch_.fetch_add(1);
   auto* reactor = new WatchReactor(*this, id);
-  executor_.Post([this, id, context, answer = Answer(reactor, NotServing()), request = *request,
-                  response]() mutable {
+  executor_.Post([this, id, context, answer = UnaryAnswer(reactor, NotServing()),
+                  request = *request, response]() mutable {
     if (log_ == nullptr) {
       answer.Finish(NotServing());
       return;
