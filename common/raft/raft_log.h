@@ -219,6 +219,7 @@ class RaftLog final : public ReplicatedLog {
   // --- raft_log_install.cc ---
   void OnInstall(NodeId from, CoreMessage message);
   void RequestPage();
+  void SendRequest();
   void FetchTimer(uint64_t request);
   void OnFetchPage(NodeId from, FetchPage page);
   void OnFetchedFile();

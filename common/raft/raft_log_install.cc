@@ -56,6 +56,12 @@ void RaftLog::OnInstall(NodeId from, CoreMessage message) {
 
 void RaftLog::RequestPage() {
   fetch_->request = next_request_++;
+  fetch_->silent_tries = 0;
+  SendRequest();
+}
+
+// Every try has the request's number: the answer to an earlier one is as good.
+void RaftLog::SendRequest() {
   const std::string name =
       fetch_->manifest.has_value() ? fetch_->manifest->files[fetch_->file].name : "";
   Send(fetch_->source, RaftMessage{.asks = {},
@@ -79,7 +85,7 @@ void RaftLog::FetchTimer(uint64_t request) {
     EndFetch("the source is silent");
     return;
   }
-  RequestPage();
+  SendRequest();
 }
 
 void RaftLog::OnFetchPage(NodeId from, FetchPage page) {
@@ -100,7 +106,6 @@ void RaftLog::OnFetchPage(NodeId from, FetchPage page) {
     EndFetch("the source's pages contradict each other");
     return;
   }
-  fetch_->silent_tries = 0;
   fetch_->data += page.data;
   if (fetch_->data.size() < bytes) {
     RequestPage();

@@ -13,6 +13,8 @@ namespace ballast::testing {
 
 using Role = ReplicatedLog::Role;
 
+constexpr absl::Duration kQuickDisk = absl::Milliseconds(10);
+
 class RaftCluster::Transport final : public RaftTransport {
  public:
   Transport(RaftCluster* cluster, size_t self) : cluster_(cluster), self_(self) {}
@@ -95,8 +97,11 @@ RaftLogOptions RaftCluster::OptionsOf(size_t member) {
   options.inflight_entries_max = profile_.inflight_entries_max;
   options.fetch_page_bytes = profile_.fetch_page_bytes;
   options.fetch_lease = profile_.fetch_lease;
+  if (!profile_.election_timeouts.empty()) {
+    options.election_timeout = profile_.election_timeouts[member];
+  }
   options.install_timeout = absl::Milliseconds(300);
-  options.fetch_retry = absl::Milliseconds(20);
+  options.fetch_retry = absl::Milliseconds(50);
   options.apply_slice_entries_max = 20;
   options.on_failure = [this, member](const absl::Status& status) {
     members_[member].failure = status;
@@ -114,7 +119,11 @@ void RaftCluster::Start(size_t member) {
   m.failure = absl::OkStatus();
   m.disk_fails = false;
   m.owner = sim_.MakeExecutor();
-  m.disk = sim_.MakeExecutor(profile_.disk_jitter);
+  // Some disks are slow: elections then find writes of the last term still under way.
+  m.disk_jitter = faults_ && rng().OneIn(4)
+                      ? std::min(20 * profile_.disk_jitter, absl::Milliseconds(400))
+                      : profile_.disk_jitter;
+  m.disk = sim_.MakeExecutor(m.disk_jitter);
   m.transport = std::make_unique<Transport>(this, member);
   m.machine = std::make_unique<Machine>(this, member);
   auto log =
@@ -296,7 +305,7 @@ void RaftCluster::Read(size_t member) {
 }
 
 void RaftCluster::ClientTick() {
-  if (stopped_) {
+  if (!faults_) {
     return;
   }
   const std::optional<size_t> leader = Leader();
@@ -310,10 +319,11 @@ void RaftCluster::ClientTick() {
       Read(member);
     }
   }
-  // A deposed leader that has not noticed is where stale reads come from.
+  // A deposed leader that has not noticed is where stale reads and lost entries come from.
   for (size_t i = 0; i < members_.size(); ++i) {
-    if (Running(i) && members_[i].log->state().role == Role::kLeader && rng().OneIn(3)) {
+    if (Running(i) && members_[i].log->state().role == Role::kLeader && i != member) {
       Read(i);
+      Propose(i);
     }
   }
   CheckLeaders();
@@ -381,7 +391,8 @@ void RaftCluster::OneFault(bool harsh) {
       profile_.delay_max = absl::Milliseconds(rng().Between(1, 30));
       break;
     default:
-      profile_.disk_jitter = absl::Milliseconds(rng().OneIn(4) ? 60 : rng().Between(1, 10));
+      profile_.disk_jitter =
+          absl::Milliseconds(rng().OneIn(3) ? rng().Between(50, 400) : rng().Between(1, 10));
       break;
   }
   // The dead come back, sooner or later.
@@ -393,14 +404,14 @@ void RaftCluster::OneFault(bool harsh) {
 }
 
 void RaftCluster::RunFaults(absl::Duration span, bool harsh) {
-  stopped_ = false;
+  faults_ = true;
   ClientTick();
   const absl::Duration end = sim_.SteadyNow().SinceOrigin() + span;
   while (sim_.SteadyNow().SinceOrigin() < end && violation_.empty()) {
     sim_.RunFor(absl::Milliseconds(rng().Between(10, harsh ? 150 : 400)));
     OneFault(harsh);
   }
-  stopped_ = true;
+  faults_ = false;
 }
 
 std::string RaftCluster::States() const {
@@ -430,8 +441,8 @@ void RaftCluster::Converge() {
   profile_.disk_jitter = absl::Milliseconds(2);
   sim_.RunFor(absl::Milliseconds(20));  // whoever is to die soon does
   for (size_t i = 0; i < members_.size(); ++i) {
-    if (Running(i) && !members_[i].failure.ok()) {
-      Crash(i);
+    if (Running(i) && (!members_[i].failure.ok() || members_[i].disk_jitter > kQuickDisk)) {
+      Crash(i);  // with a sync longer than an election nobody could be elected
     }
     if (!Running(i)) {
       Start(i);

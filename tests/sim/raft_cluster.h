@@ -34,6 +34,8 @@ class RaftCluster {
     uint32_t loss_per_mille = 0;
     uint32_t duplicate_per_mille = 0;
     absl::Duration disk_jitter = absl::Milliseconds(2);
+    // Each member's own, where they differ: as if their clocks ran at different speeds.
+    std::vector<absl::Duration> election_timeouts;
     uint64_t snapshot_log_bytes = 6000;
     uint64_t segment_bytes = 4096;
     uint32_t trailing_entries_max = 100;
@@ -98,6 +100,7 @@ class RaftCluster {
     std::unique_ptr<Machine> machine;
     std::unique_ptr<RaftLog> log;
     absl::Status failure;
+    absl::Duration disk_jitter;
     bool disk_fails = false;  // by our own doing: its log may fail
   };
 
@@ -120,7 +123,7 @@ class RaftCluster {
   std::vector<Member> members_;
   std::vector<std::vector<bool>> cut_;
   uint64_t next_id_ = 1;
-  bool stopped_ = false;
+  bool faults_ = false;  // clients and faults are under way
 
   std::map<uint64_t, std::string> applied_;            // index -> command
   std::map<uint64_t, uint64_t> leader_of_term_;        // term -> node id

@@ -48,6 +48,9 @@ RaftCluster::Profile ProfileOf(uint64_t seed) {
   profile.loss_per_mille = static_cast<uint32_t>(rng.Below(60));
   profile.duplicate_per_mille = static_cast<uint32_t>(rng.Below(60));
   profile.disk_jitter = absl::Milliseconds(rng.Between(1, 8));
+  for (size_t i = 0; i < profile.voters; ++i) {
+    profile.election_timeouts.push_back(absl::Milliseconds(rng.Between(80, 400)));
+  }
   profile.snapshot_log_bytes = rng.Between(1500, 20000);
   profile.segment_bytes = rng.Between(1000, 10000);
   profile.trailing_entries_max = static_cast<uint32_t>(rng.OneIn(3) ? 0 : rng.Below(150));

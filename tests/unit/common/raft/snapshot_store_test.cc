@@ -26,7 +26,9 @@ class SnapshotStoreTest : public ::testing::Test {
     EXPECT_OK(fs_.CreateDir(kFolder));
     EXPECT_OK(fs_.SyncDir("/"));
   }
-  static SnapshotStore Store(MemFileSystem& fs) { return SnapshotStore(fs, kFolder, {"c", 1, "voters"}); }
+  static SnapshotStore Store(MemFileSystem& fs) {
+    return SnapshotStore(fs, kFolder, {"c", 1, "voters"});
+  }
   static absl::Status Write(MemFileSystem& fs, SnapshotId id,
                             const std::map<std::string, std::string>& images) {
     SnapshotStore store = Store(fs);
