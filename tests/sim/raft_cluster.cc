@@ -344,6 +344,25 @@ bool RaftCluster::ProposeUntilAcknowledged(size_t count, absl::Duration limit) {
 
 // --- faults -------------------------------------------------------------------------------------
 
+// A leader writes entries that nobody gets, is replaced, comes back while its disk may still be
+// busy with them, and dies soon after it was corrected.
+void RaftCluster::DeposeLeaderAndCrashIt(size_t leader) {
+  if (!Running(leader)) {
+    return;
+  }
+  Isolate(leader);
+  for (uint64_t n = 1 + rng().Below(8); n > 0; --n) {
+    Propose(leader);
+  }
+  const absl::Duration healed = absl::Milliseconds(rng().Between(100, 500));
+  sim_.At(healed, [this] { HealNetwork(); });
+  sim_.At(healed + absl::Milliseconds(rng().Below(80)), [this, leader] {
+    if (faults_ && Running(leader)) {
+      Crash(leader);
+    }
+  });
+}
+
 void RaftCluster::OneFault(bool harsh) {
   const size_t some = rng().Below(members_.size());
   const size_t victim = rng().OneIn(2) ? Leader().value_or(some) : some;
@@ -379,11 +398,8 @@ void RaftCluster::OneFault(bool harsh) {
       }
       break;
     case 8:
-    case 9:  // an isolated leader, and its successor's follower dies with an unsynced tail
-      Isolate(victim);
-      if (Running(some)) {
-        CrashSoon(some);
-      }
+    case 9:
+      DeposeLeaderAndCrashIt(victim);
       break;
     case 10:
       profile_.loss_per_mille = static_cast<uint32_t>(rng().Below(200));

@@ -112,6 +112,7 @@ class RaftCluster {
   void Violate(const std::string& what);
   void Trace(absl::string_view event);
   void OneFault(bool harsh);
+  void DeposeLeaderAndCrashIt(size_t leader);
   void ClientTick();
   std::string States() const;
   template <typename Condition>
