@@ -13,8 +13,6 @@ namespace ballast::testing {
 
 using Role = ReplicatedLog::Role;
 
-constexpr absl::Duration kQuickDisk = absl::Milliseconds(10);
-
 class RaftCluster::Transport final : public RaftTransport {
  public:
   Transport(RaftCluster* cluster, size_t self) : cluster_(cluster), self_(self) {}
@@ -32,6 +30,31 @@ class RaftCluster::Transport final : public RaftTransport {
   RaftCluster* const cluster_;
   const size_t self_;
   Receiver receiver_;
+};
+
+// Serial like any executor, with a latency that can change while it runs.
+class RaftCluster::Disk final : public Executor {
+ public:
+  Disk(RaftCluster* cluster, size_t self)
+      : cluster_(cluster), self_(self), inner_(cluster->sim_.MakeExecutor()) {}
+
+  void Post(Task task) override {
+    const absl::Duration now = cluster_->sim_.SteadyNow().SinceOrigin();
+    const int64_t jitter_us = absl::ToInt64Microseconds(cluster_->members_[self_].disk_jitter);
+    free_ = std::max(free_, now + absl::Microseconds(
+                                      cluster_->rng().Below(static_cast<uint64_t>(jitter_us) + 1)));
+    inner_->RunAfter(free_ - now, std::move(task));
+  }
+  TimerId RunAfter(absl::Duration delay, Task task) override {
+    return inner_->RunAfter(delay, std::move(task));
+  }
+  void Cancel(TimerId id) override { inner_->Cancel(id); }
+
+ private:
+  RaftCluster* const cluster_;
+  const size_t self_;
+  std::unique_ptr<Executor> inner_;
+  absl::Duration free_;
 };
 
 class RaftCluster::Machine final : public StateMachine {
@@ -123,7 +146,7 @@ void RaftCluster::Start(size_t member) {
   m.disk_jitter = faults_ && rng().OneIn(4)
                       ? std::min(20 * profile_.disk_jitter, absl::Milliseconds(400))
                       : profile_.disk_jitter;
-  m.disk = sim_.MakeExecutor(m.disk_jitter);
+  m.disk = std::make_unique<Disk>(this, member);
   m.transport = std::make_unique<Transport>(this, member);
   m.machine = std::make_unique<Machine>(this, member);
   auto log =
@@ -351,10 +374,11 @@ void RaftCluster::DeposeLeaderAndCrashIt(size_t leader) {
     return;
   }
   Isolate(leader);
+  members_[leader].disk_jitter = absl::Milliseconds(rng().Between(1, 900));
   for (uint64_t n = 1 + rng().Below(8); n > 0; --n) {
     Propose(leader);
   }
-  const absl::Duration healed = absl::Milliseconds(rng().Between(100, 500));
+  const absl::Duration healed = absl::Milliseconds(rng().Between(100, 600));
   sim_.At(healed, [this] { HealNetwork(); });
   sim_.At(healed + absl::Milliseconds(rng().Below(80)), [this, leader] {
     if (faults_ && Running(leader)) {
@@ -457,8 +481,10 @@ void RaftCluster::Converge() {
   profile_.disk_jitter = absl::Milliseconds(2);
   sim_.RunFor(absl::Milliseconds(20));  // whoever is to die soon does
   for (size_t i = 0; i < members_.size(); ++i) {
-    if (Running(i) && (!members_[i].failure.ok() || members_[i].disk_jitter > kQuickDisk)) {
-      Crash(i);  // with a sync longer than an election nobody could be elected
+    // With a sync longer than an election nobody could be elected.
+    members_[i].disk_jitter = profile_.disk_jitter;
+    if (Running(i) && !members_[i].failure.ok()) {
+      Crash(i);
     }
     if (!Running(i)) {
       Start(i);

@@ -91,11 +91,12 @@ class RaftCluster {
  private:
   class Transport;
   class Machine;
+  class Disk;
   struct Member {
     std::unique_ptr<MemFileSystem> fs;
     uint64_t incarnation = 0;
     std::unique_ptr<Executor> owner;
-    std::unique_ptr<Executor> disk;
+    std::unique_ptr<Disk> disk;
     std::unique_ptr<Transport> transport;
     std::unique_ptr<Machine> machine;
     std::unique_ptr<RaftLog> log;
