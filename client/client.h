@@ -64,9 +64,10 @@ struct ClusterStatus {
   std::string cluster_id;
   uint32_t shard_count = 0;
   uint64_t config_version = 0;  // 0: no group has joined yet
-  std::vector<MemberStatus> members;
-  v1::Registry registry;
-  absl::StatusOr<std::vector<v1::ServerStatus>> servers;  // as one group's leader sees them
+  std::vector<MemberStatus> members = {};
+  v1::Registry registry = {};
+  // As one group's leader sees them.
+  absl::StatusOr<std::vector<v1::ServerStatus>> servers = absl::UnknownError("not asked");
 };
 
 // A Ballast cluster, to programs.

@@ -83,6 +83,15 @@ FlagSet& FlagSet::Strings(const std::string& name, std::vector<std::string>* val
   return *this;
 }
 
+FlagSet& FlagSet::Texts(const std::string& name, std::vector<std::string>* values,
+                        const std::string& help) {
+  state_->Added(state_->app->add_option(name, *values, help)
+                    ->expected(1)
+                    ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll),
+                name);
+  return *this;
+}
+
 FlagSet& FlagSet::Uint(const std::string& name, uint32_t* value, const std::string& help) {
   state_->Added(state_->app->add_option(name, *value, help)->capture_default_str(), name);
   return *this;

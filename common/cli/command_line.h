@@ -22,6 +22,8 @@ class FlagSet {
   FlagSet& String(const std::string& name, std::string* value, const std::string& help);
   FlagSet& Strings(const std::string& name, std::vector<std::string>* values,
                    const std::string& help);  // repeated or comma-separated
+  FlagSet& Texts(const std::string& name, std::vector<std::string>* values,
+                 const std::string& help);  // repeated; commas are part of the text
   FlagSet& Uint(const std::string& name, uint32_t* value, const std::string& help);
   FlagSet& Uint(const std::string& name, uint64_t* value, const std::string& help);
   FlagSet& Bool(const std::string& name, bool* value, const std::string& help);

@@ -22,6 +22,7 @@ struct Program {
   absl::Duration wait = absl::Seconds(5);
   bool json = false;
   std::vector<std::string> peers;
+  std::vector<std::string> notes;
   std::vector<std::string> keys;
   std::string group;
 
@@ -33,6 +34,7 @@ struct Program {
     run.Uint("--count", &count, "Count.");
     run.Duration("--wait", &wait, "Wait.");
     run.Strings("--peers", &peers, "Peers.");
+    run.Texts("--note", &notes, "Notes.");
     line.Verb("rm", "Removes.").Positionals("KEY", &keys, "Keys.");
     line.Verb("group join", "Joins.").String("--id", &group, "Group.").Required();
     line.Verb("group leave", "Leaves.").String("--id", &group, "Group.");
@@ -51,6 +53,12 @@ TEST(CommandLineTest, ReadsFlagsWithUnits) {
   EXPECT_EQ(p.wait, absl::Seconds(90));
   EXPECT_THAT(p.peers, ElementsAre("a:1", "b:2"));
   EXPECT_TRUE(p.json);
+}
+
+TEST(CommandLineTest, TextsKeepTheirCommas) {
+  Program p;
+  ASSERT_TRUE(p.line.Parse({"run", "--note", "a,b", "--note", "c"}).proceed);
+  EXPECT_THAT(p.notes, ElementsAre("a,b", "c"));
 }
 
 TEST(CommandLineTest, MisuseIsOneLineAndExitCodeTwo) {
