@@ -130,7 +130,8 @@ class Cluster:
 
     def start(self, servers=4, shards=256, settings=None, default_ports=False, timeout=30):
         """Formats, starts and joins a new cluster, and returns when it can be used. `settings` are
-        those of UpdateSettings. If anything fails, everything is ended again."""
+        flags of `ballast settings`, such as {"grace": "1s"}. If anything fails, everything is ended
+        again."""
         self._check_binaries()
         if self.exists():
             raise ClusterError(f"there is a cluster in {self.folder} already")
@@ -144,10 +145,9 @@ class Cluster:
             for number in range(1, servers + 1):
                 self.add_chunkserver(number, start=False)
             self.start_all()
-            self._join_master(timeout)
             if settings:
-                self.ballast("settings", *[f"--{key.replace('_', '-')}={value}"
-                                           for key, value in settings.items()])
+                self.ballast("settings", *[f"--{flag}={value}" for flag, value in settings.items()])
+            self.ballast("group", "join", "1", self.address("master1"))
             self.wait_ready(timeout)
         except BaseException:
             self.stop()
@@ -180,11 +180,10 @@ class Cluster:
 
     def alive_servers(self):
         """How many chunk servers the master counts as alive; -1 if it cannot be asked."""
-        done = self.ballast("servers", "--json", check=False, timeout=20)
+        done = self.ballast("servers", "--json", "--timeout", "5s", check=False, timeout=20)
         if done.returncode != 0:
             return -1
-        servers = json.loads(done.stdout)["servers"]
-        return sum(1 for server in servers if server["status"] == "alive")
+        return sum(1 for server in json.loads(done.stdout) if server["liveness"] == "alive")
 
     def add_chunkserver(self, number, start=True, zone="", capacity=""):
         """A new, empty chunk server."""
@@ -197,7 +196,7 @@ class Cluster:
         if zone:
             arguments += ["--zone", zone]
         if capacity:
-            arguments += ["--capacity", str(capacity)]
+            arguments += ["--capacity-bytes", str(capacity)]
         self._add_process(name, address, arguments)
         if start:
             self.start_process(name)
@@ -350,13 +349,6 @@ class Cluster:
                           ["master", "run", "--folder", str(self.path("master1")),
                            "--shardctl", self.shardctl])
 
-    def _join_master(self, timeout):
-        def joined():
-            self._check_alive()
-            return self.ballast("group", "join", "1", f"1={self.address('master1')}",
-                                check=False, timeout=timeout).returncode == 0
-        poll_until(joined, timeout, "the master's group could not join")
-
 
 def up(cluster, arguments):
     begin = time.monotonic()
@@ -376,8 +368,8 @@ def up(cluster, arguments):
     else:
         settings = {}
         if arguments.replicas:
-            settings = {"default_replicas": arguments.replicas,
-                        "min_replicas": min(2, arguments.replicas)}
+            settings = {"default-replicas": arguments.replicas,
+                        "min-replicas": min(2, arguments.replicas)}
         cluster.start(servers=4 if arguments.servers is None else arguments.servers,
                       shards=arguments.shards, settings=settings,
                       default_ports=not arguments.any_ports)

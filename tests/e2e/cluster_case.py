@@ -39,7 +39,7 @@ class ClusterCase(unittest.TestCase):
     SERVERS = 4
     SHARDS = 16
     # Cluster settings, so that what takes seconds in production takes less here.
-    SETTINGS = {"heartbeat_interval_ms": 500}
+    SETTINGS = {"heartbeat-interval": "500ms"}
 
     @classmethod
     def setUpClass(cls):
