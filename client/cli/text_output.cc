@@ -10,6 +10,7 @@
 #include "absl/strings/str_join.h"
 #include "common/base/byte_units.h"
 #include "common/types/error.h"
+#include "common/types/key.h"
 
 namespace ballast::client {
 namespace {
@@ -101,12 +102,14 @@ std::string Table::ToString() const {
 
 std::string PrintableKey(absl::string_view key) {
   std::string text;
+  const bool utf8 = IsValidUtf8(key);
   for (const char c : key) {
     if (c == '\n') {
       text += "\\n";
     } else if (c == '\t') {
       text += "\\t";
-    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
+    } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f ||
+               (!utf8 && static_cast<unsigned char>(c) >= 0x80)) {
       absl::StrAppendFormat(&text, "\\x%02x", static_cast<unsigned char>(c));
     } else {
       text += c;

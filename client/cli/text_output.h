@@ -26,7 +26,8 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// A name fit for one line of a terminal: control characters as \n, \t, \x1b.
+// A name fit for one line of a terminal: control characters, and whatever is no UTF-8, as \n, \t,
+// \x1b.
 std::string PrintableKey(absl::string_view key);
 
 std::string ObjectText(const v1::ObjectInfo& object);

@@ -47,6 +47,7 @@ TEST(TextOutputTest, TablesAlignTheirColumns) {
 TEST(TextOutputTest, KeysStayOnOneLine) {
   EXPECT_EQ(PrintableKey("a\nb\t\x1b[31m"), "a\\nb\\t\\x1b[31m");
   EXPECT_EQ(PrintableKey("grün"), "grün");
+  EXPECT_EQ(PrintableKey("gr\xff"), "gr\\xff");
 }
 
 TEST(TextOutputTest, AnErrorIsOneLineThatSaysWhatToDo) {
