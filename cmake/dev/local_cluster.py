@@ -15,6 +15,7 @@ was started (the kernel's start time is compared).
 
 import argparse
 import contextlib
+import ctypes
 import json
 import os
 import random
@@ -45,6 +46,14 @@ def _start_time(pid):
     return None if fields[0] in "ZX" else fields[19]
 
 
+_LIBC = ctypes.CDLL(None)
+
+
+def _die_with_parent():
+    pr_set_pdeathsig = 1
+    _LIBC.prctl(pr_set_pdeathsig, signal.SIGKILL)
+
+
 def _port_is_free(port):
     with contextlib.closing(socket.socket()) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -65,14 +74,21 @@ def poll_until(done, seconds, what):
 
 
 class Cluster:
-    """A cluster below `folder`. Not for two users at once."""
+    """A cluster below `folder`. Not for two users at once. With `die_with_parent` its processes are
+    killed when the one that started them ends, however it ends."""
 
-    def __init__(self, folder, binaries=None):
+    def __init__(self, folder, binaries=None, die_with_parent=False):
         self.folder = Path(folder).resolve()
         self.binaries = Path(binaries or os.environ.get("BALLAST_BIN", TOP / "build/release/bin"))
         self.state = {"cluster_id": "", "shardctl": "", "processes": {}}
+        self._die_with_parent = die_with_parent
         self._children = {}
         self._ports = None
+        self.reload()
+
+    def reload(self):
+        """Takes what another user of the cluster has written meanwhile, such as a command line
+        that restarted a process."""
         if self._file().exists():
             self.state = json.loads(self._file().read_text())
 
@@ -102,6 +118,7 @@ class Cluster:
 
     def pid(self, name):
         """The living process's pid, or None."""
+        self.reload()
         process = self._process(name)
         child = self._children.get(process["pid"])
         if child is not None:
@@ -110,7 +127,8 @@ class Cluster:
         return process["pid"] if started is not None and started == process["started"] else None
 
     def running(self):
-        return [name for name in self.processes if self.pid(name)]
+        self.reload()
+        return [name for name in self.names() if self.pid(name)]
 
     def environment(self):
         """For children that are clients of the cluster."""
@@ -155,7 +173,7 @@ class Cluster:
 
     def start_all(self):
         """Starts what is not running."""
-        for name in self.processes:
+        for name in self.names():
             if not self.pid(name):
                 self.start_process(name)
 
@@ -204,13 +222,14 @@ class Cluster:
 
     def start_process(self, name):
         """Starts it with the arguments it was made with; it must not be running."""
-        process = self._process(name)
         if self.pid(name):
             raise ClusterError(f"{name} is running already, pid {self.pid(name)}")
+        process = self._process(name)
         with open(self.folder / f"{name}.log", "ab") as log:
             child = subprocess.Popen(
                 [self.binaries / process["arguments"][0], *process["arguments"][1:]],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+                preexec_fn=_die_with_parent if self._die_with_parent else None)
         process["pid"] = child.pid
         process["started"] = _start_time(child.pid)
         self._children[child.pid] = child
@@ -249,6 +268,7 @@ class Cluster:
 
     def stop(self):
         """Ends every process: clients of others first. Names those that had to be killed."""
+        self.reload()
         killed = []
         for kind in reversed(DEFAULT_PORTS):
             names = [name for name in self.names(kind) if self.pid(name)]
@@ -290,8 +310,8 @@ class Cluster:
                 raise ClusterError(f"{self.binaries / binary} is not built: run ./dev build")
 
     def _check_alive(self):
-        for name, process in self.processes.items():
-            if process["pid"] and not self.pid(name):
+        for name in self.names():
+            if self._process(name)["pid"] and not self.pid(name):
                 last = self.log(name).strip().splitlines()[-1:]
                 raise ClusterError(f"{name} has ended: {''.join(last)}")
 

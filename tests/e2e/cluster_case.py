@@ -46,7 +46,7 @@ class ClusterCase(unittest.TestCase):
         cls.scratch = Path(tempfile.mkdtemp(prefix="ballast-e2e-",
                                             dir=os.environ.get("BALLAST_SCRATCH")))
         cls.addClassCleanup(shutil.rmtree, cls.scratch, ignore_errors=True)
-        cls.cluster = Cluster(cls.scratch / "cluster")
+        cls.cluster = Cluster(cls.scratch / "cluster", die_with_parent=True)
         cls.addClassCleanup(cls.cluster.stop)
         try:
             cls.cluster.start(servers=cls.SERVERS, shards=cls.SHARDS, settings=cls.SETTINGS)
