@@ -30,10 +30,12 @@ std::string MasterMachine::Apply(RaftIndex index, absl::string_view command) {
   stamp_max_ms_ = std::max(stamp_max_ms_, entry.stamp_ms());
   skipped_ = false;
   mlog::EntryResult results;
-  for (const mlog::Command& one : entry.commands()) {
-    *results.add_results() = one.has_apply_configuration()
-                                 ? ApplyConfiguration(one.apply_configuration(), index)
-                                 : ApplyToShard(one, index);
+  for (int i = 0; i < entry.commands_size(); ++i) {
+    const mlog::Command& one = entry.commands(i);
+    *results.add_results() =
+        one.has_apply_configuration()
+            ? ApplyConfiguration(one.apply_configuration(), {index, static_cast<uint32_t>(i)})
+            : ApplyToShard(one, index);
   }
   return skipped_ ? std::string() : results.SerializeAsString();
 }
@@ -51,6 +53,8 @@ mlog::Result MasterMachine::ApplyToShard(const mlog::Command& command, RaftIndex
       return slot.shard.Apply(command, std::max(slot.floor.group_time_ms, stamp_max_ms_));
     }
   }
+  // The hint is the group image's, which may be ahead in a replay.
+  skipped_ |= index <= group_floor_.applied;
   mlog::Result result = Refusal(v1::REASON_WRONG_GROUP, "the shard is not served by this group");
   result.set_config_version(config_version_.value());
   return result;
@@ -78,29 +82,29 @@ mlog::Result MasterMachine::CheckConfiguration(const mlog::Command::ApplyConfigu
   return {};
 }
 
-bool MasterMachine::WasAccepted(RaftIndex index) const {
-  const auto it = std::lower_bound(accepted_.begin(), accepted_.end(), index,
-                                   [](const Accepted& a, RaftIndex i) { return a.index < i; });
-  CHECK(it != accepted_.begin() || accepted_.size() < kAcceptedConfigurationsMax ||
-        it->index == index)
+bool MasterMachine::WasAccepted(Place place) const {
+  const auto it = std::lower_bound(accepted_.begin(), accepted_.end(), place,
+                                   [](const Accepted& a, Place p) { return a.place < p; });
+  const bool found = it != accepted_.end() && it->place == place;
+  CHECK(found || it != accepted_.begin() || accepted_.size() < kAcceptedConfigurationsMax)
       << " replay begins " << kAcceptedConfigurationsMax << " configurations before its image";
-  return it != accepted_.end() && it->index == index;
+  return found;
 }
 
 mlog::Result MasterMachine::ApplyConfiguration(const mlog::Command::ApplyConfiguration& op,
-                                               RaftIndex index) {
+                                               Place place) {
   mlog::Result result;
-  if (index <= group_floor_.applied) {
+  if (place.index <= group_floor_.applied) {
     // The group image is ahead and tells what became of this command; shards may be behind.
     skipped_ = true;
-    if (!WasAccepted(index)) return {};
+    if (!WasAccepted(place)) return {};
   } else {
     result = CheckConfiguration(op);
     if (result.code() == 0) {
       config_version_ = ConfigVersion(op.version());
       owners_.clear();
       for (uint32_t owner : op.shard_owner()) owners_.push_back(GroupId(owner));
-      accepted_.push_back({config_version_, index});
+      accepted_.push_back({config_version_, place});
       if (accepted_.size() > kAcceptedConfigurationsMax) accepted_.erase(accepted_.begin());
     }
     result.set_config_version(config_version_.value());
@@ -114,7 +118,7 @@ mlog::Result MasterMachine::ApplyConfiguration(const mlog::Command::ApplyConfigu
       slot = std::make_unique<Slot>(Slot{Shard(id, shard_count_), Floor{}});
       slot->shard.SetObserver(observer_);
     }
-    if (index > slot->floor.applied && slot->shard.state() == mlog::SHARD_STATE_NONE) {
+    if (place.index > slot->floor.applied && slot->shard.state() == mlog::SHARD_STATE_NONE) {
       slot->shard.Acquire(ConfigVersion(op.version()));
     }
   }

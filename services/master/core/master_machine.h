@@ -118,15 +118,21 @@ class MasterMachine : public StateMachine {
     Shard shard;
     Floor floor;
   };
+  // Where in the log a command is.
+  struct Place {
+    RaftIndex index;
+    uint32_t command = 0;  // position in its entry
+    friend auto operator<=>(const Place&, const Place&) = default;
+  };
   struct Accepted {
     ConfigVersion version;
-    RaftIndex index;
+    Place place;
   };
 
-  mlog::Result ApplyConfiguration(const mlog::Command::ApplyConfiguration& op, RaftIndex index);
+  mlog::Result ApplyConfiguration(const mlog::Command::ApplyConfiguration& op, Place place);
   mlog::Result CheckConfiguration(const mlog::Command::ApplyConfiguration& op) const;
   mlog::Result ApplyToShard(const mlog::Command& command, RaftIndex index);
-  bool WasAccepted(RaftIndex index) const;
+  bool WasAccepted(Place place) const;
   std::string TakeGroupImage() const;
   absl::Status RestoreGroupImage(absl::string_view image);
   absl::Status RestoreShardImage(ShardId id, absl::string_view image);
@@ -143,7 +149,7 @@ class MasterMachine : public StateMachine {
   Floor group_floor_;
   ConfigVersion config_version_;
   std::vector<GroupId> owners_;     // index = shard; empty before the first configuration
-  std::vector<Accepted> accepted_;  // by index
+  std::vector<Accepted> accepted_;  // by place
   absl::btree_map<ShardId, std::unique_ptr<Slot>> shards_;
 };
 

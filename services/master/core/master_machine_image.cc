@@ -61,7 +61,8 @@ std::string MasterMachine::TakeGroupImage() const {
   for (const Accepted& accepted : accepted_) {
     mlog::GroupHeader::Accepted& out = *header.add_accepted();
     out.set_version(accepted.version.value());
-    out.set_index(accepted.index.value());
+    out.set_index(accepted.place.index.value());
+    out.set_command(accepted.place.command);
   }
   writer.Append(record);
   return writer.Finish();
@@ -109,10 +110,10 @@ absl::Status MasterMachine::RestoreGroupImage(absl::string_view image) {
   }
   std::vector<Accepted> accepted;
   for (const mlog::GroupHeader::Accepted& one : header.accepted()) {
-    const Accepted next{ConfigVersion(one.version()), RaftIndex(one.index())};
-    if (next.index.value() > header.applied_index() ||
+    const Accepted next{ConfigVersion(one.version()), {RaftIndex(one.index()), one.command()}};
+    if (next.place.index.value() > header.applied_index() ||
         (!accepted.empty() &&
-         (accepted.back().index >= next.index || accepted.back().version.Next() != next.version))) {
+         (accepted.back().place >= next.place || accepted.back().version.Next() != next.version))) {
       return absl::DataLossError("group image: configurations out of order");
     }
     accepted.push_back(next);

@@ -70,12 +70,14 @@ TEST(ReplayTest, ImagesOfDifferentIndexesReplayToTheSameBytes) {
     const uint64_t start = rng.Below(kEntries);
     uint64_t at = 0;
     for (; at < start; ++at) source.Apply(History::IndexOf(at), history.commands[at]);
+    std::vector<std::string> names = source.ImageNames();
+    for (size_t i = names.size(); i > 1; --i) std::swap(names[i - 1], names[rng.Below(i)]);
     std::vector<std::pair<std::string, std::string>> snapshot;
-    for (const std::string& name : source.ImageNames()) {
-      snapshot.emplace_back(name, source.TakeImage(name));
+    for (const std::string& name : names) {
       for (uint64_t n = rng.OneIn(3) ? rng.Below(150) : 0; n > 0 && at < kEntries; --n, ++at) {
         source.Apply(History::IndexOf(at), history.commands[at]);
       }
+      snapshot.emplace_back(name, source.TakeImage(name));
     }
     if (rng.OneIn(2)) std::reverse(snapshot.begin(), snapshot.end());
 
@@ -104,6 +106,36 @@ TEST(ReplayTest, ImagesOfDifferentIndexesReplayToTheSameBytes) {
     }
     ASSERT_EQ(History::ImagesOf(restored), history.images);
   }
+}
+
+TEST(ReplayTest, AConfigurationThatWasRefusedStaysRefusedBeforeALaterGroupImage) {
+  TestMachine source(2, /*owned=*/false);
+  ASSERT_EQ(source.Apply(Configuration(1, {1, 2})).code(), 0u);
+  MasterMachine restored(GroupId(1), 2);
+  ASSERT_OK(restored.RestoreImage("shard-00000", source.machine.TakeImage("shard-00000")));
+  mlog::Entry refused;
+  *refused.add_commands() = Configuration(2, {1, 1});
+  EXPECT_NE(source.Apply(refused).at(0).code(), 0u);
+  ASSERT_EQ(source.Apply(Configuration(2, {1, 3})).code(), 0u);
+  ASSERT_OK(restored.RestoreImage("group", source.machine.TakeImage("group")));
+  EXPECT_EQ(restored.Apply(RaftIndex(2), refused.SerializeAsString()), "");
+  EXPECT_EQ(restored.FindShard(ShardId(1)), nullptr);
+}
+
+TEST(ReplayTest, AShardKeepsItsOwnGroupTimeThroughAnImage) {
+  TestMachine source;
+  source.now_ms = 5000;
+  const uint64_t draft = source.Begin("k", 1).draft_id();
+  TestMachine restored(1, /*owned=*/false);
+  for (const std::string& name : source.machine.ImageNames()) {
+    ASSERT_OK(restored.machine.RestoreImage(name, source.machine.TakeImage(name)));
+  }
+  restored.last_index = source.last_index;
+  restored.session = source.session;
+  restored.sequence = source.sequence;
+  restored.now_ms = 10;
+  ASSERT_EQ(restored.Allocate(draft, 1).code(), 0u);
+  EXPECT_EQ(restored.shard().drafts().Find(DraftId(draft))->renewed_ms, 5000u);
 }
 
 TEST(ImageTest, DamagedImagesAreRefusedAndChangeNothing) {
