@@ -6,12 +6,14 @@
 
 #include "absl/time/clock.h"
 #include "common/rpc/grpc_log.h"
+#include "common/rpc/grpc_process.h"
 #include "common/rpc/grpc_server.h"
 #include "common/types/limits.h"
 
 namespace ballast {
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
+  PrepareGrpcProcess();
   CaptureGrpcLog();
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(static_cast<int>(kMessageBytesMax));

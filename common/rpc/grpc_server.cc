@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "common/rpc/grpc_log.h"
+#include "common/rpc/grpc_process.h"
 #include "common/types/error.h"
 #include "common/types/limits.h"
 #include "common/types/shard_config.h"
@@ -35,6 +36,7 @@ absl::Status CheckClusterId(const grpc::ServerContextBase& context, absl::string
 absl::StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(
     const std::string& address, const std::vector<grpc::Service*>& services,
     void (*tune)(grpc::ServerBuilder&)) {
+  PrepareGrpcProcess();
   static std::once_flag once;
   std::call_once(once, [] {
     CaptureGrpcLog();
