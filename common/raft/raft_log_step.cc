@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The core's events and what each step of it demands, in the order of docs/decisions/0001: term
-// and vote, entries, snapshot, messages, role, commit, timer.
+// The core's events and what each step of it demands, in this order: term
+// and vote, entries, snapshot, role, messages, commit, timer.
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"

@@ -2,6 +2,10 @@
 // A group of one voter: what an embedded cluster runs on. Groups of more are in tests/sim.
 #include "common/raft/raft_log.h"
 
+#include <unistd.h>
+
+#include <filesystem>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
@@ -10,6 +14,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
 #include "common/base/log.h"
 #include "common/raft/loopback_transport.h"
 #include "gtest/gtest.h"
@@ -357,6 +362,68 @@ TEST_F(RaftLogTest, ADamagedNewestSnapshotIsRefusedOnceTheLogIsTrimmed) {
   Member member(fs_, 2);
   EXPECT_THAT(member.opening, StatusIs(absl::StatusCode::kDataLoss));
   EXPECT_TRUE(absl::StrContains(member.opening.message(), "shard-1")) << member.opening;
+}
+
+// Real threads and a real disk: clients that wait for their results share syncs.
+TEST_F(RaftLogTest, ManyClientsShareSyncsOfARealDisk) {
+  constexpr uint64_t kClients = 64;
+  constexpr uint64_t kProposals = 3200;
+  RaftLogOptions options = LoneOptions();
+  options.folder = absl::StrCat(::testing::TempDir(), "/raft_log_test-", getpid());
+  options.segment_bytes = MiB(1);
+  std::filesystem::remove_all(options.folder);
+  ASSERT_OK(RaftLog::Format(PosixFileSystem(), options));
+  auto owner = MakeThreadExecutor("owner");
+  auto disk = MakeThreadExecutor("disk");
+  LoopbackTransport transport;
+  SetMachine machine;
+  absl::Notification leads;
+  absl::Notification all_answered;
+  std::unique_ptr<RaftLog> log;
+  uint64_t proposed = 0;
+  uint64_t answered = 0;
+  uint64_t syncs = 0;
+  std::function<void()> next = [&] {
+    if (proposed < kProposals) {
+      log->Propose(SetMachine::Add(++proposed, 100), [&](auto applied) {
+        EXPECT_OK(applied);
+        if (++answered == kProposals) {
+          syncs = log->state().wal_syncs;
+          all_answered.Notify();
+        }
+        next();
+      });
+    }
+  };
+  auto opened =
+      RaftLog::Open(options, RealClock(), *owner, *disk, PosixFileSystem(), transport, machine);
+  ASSERT_OK(opened);
+  owner->Post([&] {
+    log = *std::move(opened);
+    log->SetRoleObserver([&](const ReplicatedLog::State& state) {
+      if (state.role == Role::kLeader && !leads.HasBeenNotified()) {
+        leads.Notify();
+      }
+    });
+  });
+  ASSERT_TRUE(leads.WaitForNotificationWithTimeout(absl::Seconds(20)));
+  owner->Post([&] {
+    for (uint64_t i = 0; i < kClients; ++i) {
+      next();
+    }
+  });
+  ASSERT_TRUE(all_answered.WaitForNotificationWithTimeout(absl::Seconds(60)));
+  EXPECT_LT(syncs, kProposals / 8);
+  EXPECT_EQ(machine.size(), kProposals);
+  absl::Notification closed;
+  owner->Post([&] {
+    log.reset();
+    closed.Notify();
+  });
+  closed.WaitForNotification();
+  disk.reset();
+  owner.reset();
+  std::filesystem::remove_all(options.folder);
 }
 
 // The whole life of a lone voter with a power loss at its n-th disk operation, for every n:

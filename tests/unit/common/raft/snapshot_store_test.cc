@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/rng.h"
 #include "gtest/gtest.h"
+#include "tests/support/hex_example.h"
 #include "tests/support/mem_file_system.h"
 #include "tests/support/status_matchers.h"
 
@@ -155,6 +156,17 @@ TEST(ManifestTest, EveryDamagedByteIsNoticed) {
     EXPECT_FALSE(DecodeManifest(damaged).ok()) << i;
     EXPECT_FALSE(DecodeManifest(bytes.substr(0, i)).ok()) << i;
   }
+}
+
+TEST(ManifestTest, TheDocumentsExampleIsWhatIsWritten) {
+  const SnapshotManifest manifest{
+      .id = {5, 3},
+      .cluster_id = "6f1c0c52-7b0e-4d0a-9a53-0d2b1f7c8e11",
+      .group = 7,
+      .configuration = "cfg",
+      .files = {{.name = "group", .bytes = 2, .crc = ComputeCrc32c("{}")}}};
+  EXPECT_EQ(testing::HexDump(EncodeManifest(manifest)),
+            testing::HexExample("docs/formats/raft_storage.md", "manifest"));
 }
 
 }  // namespace

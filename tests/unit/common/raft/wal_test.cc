@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/rng.h"
 #include "gtest/gtest.h"
+#include "tests/support/hex_example.h"
 #include "tests/support/mem_file_system.h"
 #include "tests/support/status_matchers.h"
 
@@ -364,6 +365,22 @@ TEST(WalFormatTest, RecordsSurviveARoundTrip) {
   for (size_t cut = 0; cut + 8 < bytes.size(); ++cut) {
     EXPECT_FALSE(DecodeWalFrame(header, bytes.substr(0, cut)).ok()) << cut;
   }
+}
+
+TEST(WalFormatTest, TheDocumentsExampleIsWhatIsWritten) {
+  const WalHeader header{.cluster_id = "6f1c0c52-7b0e-4d0a-9a53-0d2b1f7c8e11",
+                         .group = 7,
+                         .segment = 1,
+                         .first_lsn = 1,
+                         .salt = 0x1122334455667788};
+  std::string bytes = EncodeWalHeader(header);
+  AppendWalRecord(header, {.lsn = 1, .batch = 1}, WalBase{}, &bytes);
+  AppendWalRecord(header, {.lsn = 2, .batch = 1}, WalHard{.term = 3, .vote = 2}, &bytes);
+  LogEntry configuration = Entry(1, "cfg");
+  configuration.type = EntryType::kChange;
+  AppendWalRecord(header, {.lsn = 3, .batch = 1}, Entries(1, {configuration, Entry(3, "hello")}),
+                  &bytes);
+  EXPECT_EQ(testing::HexDump(bytes), testing::HexExample("docs/formats/raft_storage.md", "wal"));
 }
 
 }  // namespace
