@@ -15,7 +15,7 @@ struct MaintenanceLimits {
   size_t garbage_examined_max = 4096;   // reported replicas looked at
   size_t deletes_under_way_max = 1000;  // at one server
   size_t verifies_under_way_max = 64;   // likewise
-  size_t chunks_examined_max = 8192;    // compared with their logged locations
+  size_t chunks_examined_max = 2048;    // compared with their logged locations
   size_t location_changes_max = 512;    // in one log entry
 };
 
