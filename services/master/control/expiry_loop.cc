@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/master/control/expiry_loop.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "common/types/limits.h"
@@ -29,15 +30,16 @@ void ExpiryLoop::Tick() {
   const uint64_t now_ms = proposer_.NowMs();
   if (!proposer_.leading() || outstanding_ > 0) return;
   const uint32_t shard_count = machine_.shard_count();
+  uint64_t handles_left = options_.handles_max;
   for (uint32_t looked = 0; looked < shard_count && outstanding_ < options_.commands_max;
        ++looked) {
     const Shard* shard = machine_.FindShard(next_);
     next_ = ShardId((next_.value() + 1) % shard_count);
-    if (shard != nullptr && shard->serving()) ProposeFor(*shard, now_ms);
+    if (shard != nullptr && shard->serving()) ProposeFor(*shard, now_ms, handles_left);
   }
 }
 
-void ExpiryLoop::ProposeFor(const Shard& shard, uint64_t now_ms) {
+void ExpiryLoop::ProposeFor(const Shard& shard, uint64_t now_ms, uint64_t& handles_left) {
   mlog::Command command;
   command.set_shard(shard.id().value());
   if (const auto drafts = shard.drafts().Due(now_ms, kExpireMax); !drafts.empty()) {
@@ -45,9 +47,12 @@ void ExpiryLoop::ProposeFor(const Shard& shard, uint64_t now_ms) {
     for (DraftId id : drafts) expire.mutable_expire_drafts()->add_draft_ids(id.value());
     Propose(std::move(expire));
   }
-  if (shard.doomed().HasDue(now_ms)) {
+  if (handles_left > 0 && shard.doomed().HasDue(now_ms)) {
+    const uint64_t handles =
+        std::min<uint64_t>({handles_left, shard.doomed().handle_count(), kRemoveDoomedMax});
+    handles_left -= handles;
     mlog::Command remove = command;
-    remove.mutable_remove_doomed()->set_handles_max(kRemoveDoomedMax);
+    remove.mutable_remove_doomed()->set_handles_max(static_cast<uint32_t>(handles));
     Propose(std::move(remove));
   }
   if (const auto idle = shard.sessions().Idle(session_idle_ms_, now_ms, kExpireMax);

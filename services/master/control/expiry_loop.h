@@ -15,15 +15,17 @@ namespace ballast::master {
 // chunks, idle sessions. Every command checks again at apply whether it is due, so a proposal that
 // comes late, twice or from a deposed leader does no harm.
 //
-// Each tick proposes for as many shards as fit `commands_max`, going round; the next tick waits
-// until all are answered, so that expiry never crowds clients out.
+// Each tick proposes for as many shards as fit its limits, going round; the next tick waits until
+// all are answered. So expiry neither crowds clients out nor makes an entry that takes long to
+// apply.
 //
 // Concurrency: everything on the executor. Ownership: as Proposer.
 class ExpiryLoop {
  public:
   struct Options {
     absl::Duration tick = absl::Seconds(1);
-    size_t commands_max = 64;  // a tick
+    size_t commands_max = 64;      // a tick
+    uint64_t handles_max = 16384;  // doomed chunks that one tick may remove, all shards together
   };
 
   ExpiryLoop(Executor& executor, const MasterMachine& machine, Proposer& proposer, Options options)
@@ -37,7 +39,7 @@ class ExpiryLoop {
  private:
   void Arm();
   void Tick();
-  void ProposeFor(const Shard& shard, uint64_t now_ms);
+  void ProposeFor(const Shard& shard, uint64_t now_ms, uint64_t& handles_left);
   void Propose(mlog::Command command);
 
   Executor& executor_;

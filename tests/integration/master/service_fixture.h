@@ -143,7 +143,7 @@ class ServiceFixture : public ::testing::Test {
   FakePlacementView view_;
   std::unique_ptr<testing::LocalLog> log_;
   Proposer proposer_{*executor_, RealClock(), machine_};
-  ExpiryLoop expiry_{*executor_, machine_, proposer_, {absl::Milliseconds(5), 64}};
+  ExpiryLoop expiry_{*executor_, machine_, proposer_, {.tick = absl::Milliseconds(5)}};
   MasterService service_{*executor_, RealClock(),
                          machine_,   proposer_,
                          view_,      {kCluster, NodeId(1), {{NodeId(2), kOtherLeader}}}};

@@ -68,6 +68,23 @@ TEST_F(ExpiryLoopTest, RemovesDoomedChunksAfterTheGracePeriod) {
   EXPECT_EQ(machine_.Count().chunks, 1u);
 }
 
+TEST_F(ExpiryLoopTest, RemovesNoMoreDoomedChunksInATickThanItMay) {
+  loop_.Stop();
+  ExpiryLoop slow(*executor_, machine_, proposer_, {absl::Seconds(1), 64, /*handles_max=*/2});
+  slow.SetSessionIdle(100'000);
+  for (const char* key : {"a", "b", "c", "d", "e"}) {
+    PutChunk(key, 0);
+    PutChunk(key, 0);
+  }
+  EXPECT_EQ(machine_.Count().doomed, 5u);
+  slow.Start();
+  for (uint64_t left : {3, 1, 0}) {
+    scheduler_.RunFor(absl::Seconds(1));
+    EXPECT_EQ(machine_.Count().doomed, left);
+  }
+  slow.Stop();
+}
+
 TEST_F(ExpiryLoopTest, ClosesIdleSessionsInEveryShard) {
   for (uint32_t shard = 0; shard < kShards; ++shard) OpenSession(shard);
   scheduler_.RunFor(absl::Milliseconds(4900));

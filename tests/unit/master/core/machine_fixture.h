@@ -40,7 +40,7 @@ class TestMachine {
 
   // With `owned`, configuration 1 gives every shard to group 1.
   explicit TestMachine(uint32_t shard_count = 1, bool owned = true)
-      : machine(GroupId(1), shard_count), shard_count_(shard_count) {
+      : machine(GroupId(1), shard_count) {
     if (owned) {
       CHECK_EQ(Apply(Configuration(1, std::vector<uint32_t>(shard_count, 1))).code(), 0u);
     }
@@ -184,9 +184,6 @@ class TestMachine {
   uint64_t last_index = 0;
   uint64_t session = 0;
   uint64_t sequence = 0;
-
- private:
-  uint32_t shard_count_;
 };
 
 MATCHER(Succeeded, "") {
