@@ -221,7 +221,7 @@ class RaftLog final : public ReplicatedLog {
   void RequestPage();
   void SendRequest();
   void FetchTimer(uint64_t request);
-  void OnFetchPage(NodeId from, FetchPage page);
+  void OnFetchPage(NodeId from, const FetchPage& page);
   void OnFetchedFile();
   void EndFetch(absl::string_view why);
   void StepInstall();

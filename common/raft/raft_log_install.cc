@@ -34,11 +34,14 @@ void RaftLog::OnInstall(NodeId from, CoreMessage message) {
     return;
   }
   if (fetch_.has_value()) {
-    if (fetch_->id == id && message.core.term >= fetch_->install.core.term) {
-      fetch_->install = std::move(message);  // the same snapshot, perhaps of a newer leader
-      fetch_->source = from;
+    if (fetch_->id == id) {
+      if (message.core.term >= fetch_->install.core.term) {
+        fetch_->install = std::move(message);  // the same snapshot, perhaps of a newer leader
+        fetch_->source = from;
+      }
+      return;
     }
-    if (fetch_->id == id || fetch_->silent_tries < kSilentTriesBeforeOthers) {
+    if (fetch_->silent_tries < kSilentTriesBeforeOthers) {
       return;
     }
     EndFetch("the source is silent, and another snapshot is offered");
@@ -88,7 +91,7 @@ void RaftLog::FetchTimer(uint64_t request) {
   SendRequest();
 }
 
-void RaftLog::OnFetchPage(NodeId from, FetchPage page) {
+void RaftLog::OnFetchPage(NodeId from, const FetchPage& page) {
   if (!fetch_.has_value() || fetch_->writing || page.request != fetch_->request ||
       from != fetch_->source) {
     return;

@@ -216,7 +216,8 @@ absl::StatusOr<std::unique_ptr<RaftLog>> RaftLog::Open(RaftLogOptions options, C
 }
 
 void RaftLog::Begin(uint64_t vote) {
-  transport_.SetReceiver([this](NodeId from, std::string bytes) { OnEnvelope(from, bytes); });
+  transport_.SetReceiver(
+      [this](NodeId from, const std::string& bytes) { OnEnvelope(from, bytes); });
   std::vector<ballast_craft_meta> metas;
   for (uint64_t i = log_.base_index() + 1; i <= log_.last_index(); ++i) {
     metas.push_back({log_.At(i).term, static_cast<uint8_t>(log_.At(i).type)});

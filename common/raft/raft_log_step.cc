@@ -136,7 +136,7 @@ void RaftLog::OnEnvelope(NodeId from, const std::string& bytes) {
   } else if (const auto* request = std::get_if<FetchRequest>(&message->body)) {
     OnFetchRequest(from, *request);
   } else if (auto* page = std::get_if<FetchPage>(&message->body)) {
-    OnFetchPage(from, std::move(*page));
+    OnFetchPage(from, *page);
   }
   if (failed_.ok()) {
     OnContexts(from, *message);  // after the step: what counts is our term now
@@ -193,7 +193,7 @@ void RaftLog::WriteIfIdle() {
         const absl::Status status = disk.wal->Write(records);
         return Result(status, disk.wal->syncs());
       },
-      [this, write](Result result) { Wrote(write, result.first, result.second); });
+      [this, write](const Result& result) { Wrote(write, result.first, result.second); });
   wal_queue_.clear();
 }
 

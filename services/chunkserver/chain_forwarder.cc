@@ -31,13 +31,13 @@ std::shared_ptr<ChainForwarder> ChainForwarder::Start(DataContext& context,
 ChainForwarder::ChainForwarder(DataContext& context, const v1::ReplicaLocation& next, Events events)
     : lease_(context.channels.Take(next.address())), events_(std::move(events)) {}
 
-void ChainForwarder::Send(grpc::ByteBuffer message, bool last) {
+void ChainForwarder::Send(const grpc::ByteBuffer& message, bool last) {
   {
     absl::MutexLock lock(&mu_);
     if (closed_) {
       return;  // on_done tells
     }
-    waiting_.push_back(Message{std::move(message), last});
+    waiting_.push_back(Message{message, last});
     if (writing_) {
       return;
     }
@@ -51,7 +51,7 @@ void ChainForwarder::WriteNext() {
   bool last = false;
   {
     absl::MutexLock lock(&mu_);
-    sending_ = std::move(waiting_.front().buffer);
+    sending_ = waiting_.front().buffer;
     last = waiting_.front().last;
     waiting_.pop_front();
   }

@@ -41,7 +41,7 @@ class ChainForwarder final : public grpc::ClientBidiReactor<grpc::ByteBuffer, gr
 
   // `last`: the message with finish; none may follow. Never blocks; the caller bounds how many
   // wait.
-  void Send(grpc::ByteBuffer message, bool last);
+  void Send(const grpc::ByteBuffer& message, bool last);
 
   // Ends the call soon; on_done reports an error unless the answer was there already.
   void Cancel() { client_context_.TryCancel(); }

@@ -260,7 +260,7 @@ absl::Status WriteStream::Process(grpc::ByteBuffer& buffer) {
       header.mutable_forward()->DeleteSubrange(0, 1);
       forwarder->Send(EncodeWriteChunk(message), message.finish.has_value());
     } else {
-      forwarder->Send(std::move(buffer), message.finish.has_value());
+      forwarder->Send(buffer, message.finish.has_value());
     }
   }
   RETURN_IF_ERROR(writer_->Append(blocks));
