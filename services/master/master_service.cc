@@ -236,17 +236,20 @@ grpc::ServerUnaryReactor* MasterService::GetGroupStatus(Context* context,
   executor_.Post([this, response,
                   answer = UnaryAnswer(reactor, NotReadyError("the master is stopping",
                                                               absl::Milliseconds(100)))]() mutable {
+    // Until there is a log, the machine may be in the hands of its recovery.
+    if (proposer_.log() == nullptr) {
+      answer.Finish(CheckLeading());
+      return;
+    }
     response->set_group_id(machine_.group().value());
     response->set_node_id(facts_.node.value());
     response->set_is_leader(proposer_.leading());
     response->set_leader_address(LeaderAddress());
-    if (proposer_.log() != nullptr) {
-      const ReplicatedLog::State state = proposer_.log()->state();
-      response->set_term(state.term.value());
-      response->set_committed_index(state.committed.value());
-      response->set_applied_index(state.applied.value());
-      response->set_wal_syncs(state.wal_syncs);
-    }
+    const ReplicatedLog::State state = proposer_.log()->state();
+    response->set_term(state.term.value());
+    response->set_committed_index(state.committed.value());
+    response->set_applied_index(state.applied.value());
+    response->set_wal_syncs(state.wal_syncs);
     response->set_config_version(machine_.config_version().value());
     const MasterMachine::Counts counts = machine_.Count();
     response->set_shard_count(static_cast<uint32_t>(counts.shards));

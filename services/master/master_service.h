@@ -35,6 +35,7 @@ struct MasterServiceFacts {
 // block; every call is finished exactly once, also when the log drops it.
 //
 // Concurrency: RPC methods on gRPC's threads; SetSettings on any.
+// The machine is not touched before the proposer has a log.
 // Ownership: all references outlive the service; `executor` must run until the gRPC server has shut
 // down, and have ended before the service is destroyed.
 class MasterService final : public v1::Master::CallbackService {

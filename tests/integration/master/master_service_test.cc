@@ -219,6 +219,9 @@ TEST_F(MasterServiceTest, AnotherClusterIsRefusedEverywhere) {
 TEST_F(MasterServiceTest, BeforeTheLogItIsNotReadyAndWithoutShardsTheWrongGroup) {
   v1::GetObjectResponse got;
   EXPECT_THAT(Get("k", &got), HasReason(v1::REASON_NOT_READY));
+  v1::GetGroupStatusResponse group;
+  EXPECT_THAT(Call(&Stub::GetGroupStatus, v1::GetGroupStatusRequest(), &group),
+              HasReason(v1::REASON_NOT_READY));
   Start(/*configured=*/false);
   EXPECT_THAT(Get("k", &got), HasReason(v1::REASON_WRONG_GROUP));
   v1::OpenSessionsRequest open;
