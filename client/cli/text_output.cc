@@ -54,14 +54,9 @@ std::string GroupLine(uint32_t group, const std::vector<const MemberStatus*>& me
   return line + "\n";
 }
 
-// What to do about an error, or "".
+// What to do about an error whose text does not say so itself, or "".
 std::string Advice(const absl::Status& status) {
   switch (ReasonOf(status)) {
-    case v1::REASON_TOO_FEW_SERVERS:
-      return "start more chunk servers, store with fewer copies (--replicas 1), or lower what "
-             "every write needs: ballast settings --min-replicas 1";
-    case v1::REASON_NO_SPACE:
-      return "add chunk servers or remove objects";
     case v1::REASON_OUTCOME_UNKNOWN:
       return "look with 'ballast stat' before trying again";
     case v1::REASON_GENERATION_GONE:

@@ -51,10 +51,10 @@ TEST(TextOutputTest, KeysStayOnOneLine) {
 }
 
 TEST(TextOutputTest, AnErrorIsOneLineThatSaysWhatToDo) {
-  const std::string few =
-      ErrorText("put k", MakeError(v1::REASON_TOO_FEW_SERVERS, "1 server,\n2 needed"));
-  EXPECT_EQ(few.find('\n'), few.size() - 1);
-  EXPECT_THAT(few, HasSubstr("ballast settings --min-replicas 1"));
+  const std::string gone =
+      ErrorText("get k", MakeError(v1::REASON_CHUNK_UNAVAILABLE, "no replica\nof chunk 5"));
+  EXPECT_EQ(gone.find('\n'), gone.size() - 1);
+  EXPECT_THAT(gone, HasSubstr("ballast servers"));
   EXPECT_EQ(ErrorText("get k", MakeError(v1::REASON_OBJECT_NOT_FOUND, "k in shard 5")),
             "ballast: get k: no such object\n");
   EXPECT_THAT(ErrorText("put k", MakeError(v1::REASON_OUTCOME_UNKNOWN, "lost")),
