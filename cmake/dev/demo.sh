@@ -35,6 +35,7 @@ run_demo() {
   build release shardctl master chunkserver ballast
   BALLAST="$BALLAST_TOP/build/release/bin/ballast"
   DEMO="$(mktemp -d "${TMPDIR:-/tmp}/ballast-demo-XXXXXX")"
+  # shellcheck disable=SC2034  # cluster.sh reads it
   CLUSTER_FOLDER="$DEMO/cluster"
   trap demo_end EXIT
 

@@ -29,11 +29,10 @@ run_bench() {
 }
 
 run_sim() {
-  grep -q 'ballast_binary(ballast_sim' tests/sim/CMakeLists.txt ||
-    die "there is no simulator program yet; the simulation tests run with ./dev test"
+  local seeds="${1:-1000..2000}"
   setup
-  build release ballast_sim
-  exec build/release/bin/ballast_sim "$@"
+  build release raft_sim_test
+  BALLAST_SIM_SEEDS="$seeds" build/release/tests/raft_sim_test
 }
 
 run_docs() {

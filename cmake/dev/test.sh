@@ -58,6 +58,8 @@ run_tests() {
   stage "tests, asan-ubsan (unit and sim)" tests asan-ubsan --label-regex '^(unit|sim)$' || true
   if [ "$full" = 1 ]; then
     . cmake/dev/style.sh
+    . cmake/dev/run.sh
+    stage "long simulations" run_sim 1000..3000 || true
     stage "lint" run_lint --all || true
     stage "headers alone" check_headers || true
   fi
