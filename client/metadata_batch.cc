@@ -42,6 +42,11 @@ v1::RequestId* RequestOf(Operation& operation) {
   }
 }
 
+absl::Status OutcomeUnknown(absl::string_view why) {
+  return MakeError(v1::REASON_OUTCOME_UNKNOWN,
+                   absl::StrCat("it is not known whether the operation happened: ", why));
+}
+
 absl::Status StatusOf(const Outcome& outcome) {
   if (outcome.code() == 0) {
     return absl::OkStatus();
@@ -100,11 +105,7 @@ std::vector<absl::StatusOr<Outcome>> MetadataClient::Batch(std::vector<Operation
   for (BatchState::Item& item : state.items) {
     if (!item.done) {
       state.Finish(item,
-                   item.maybe_applied
-                       ? MakeError(v1::REASON_OUTCOME_UNKNOWN,
-                                   absl::StrCat("it is not known whether the operation happened: ",
-                                                status.message()))
-                       : loop.Explain(status),
+                   item.maybe_applied ? OutcomeUnknown(status.message()) : loop.Explain(status),
                    identity_);
     }
     results.push_back(std::move(item.result));
@@ -181,7 +182,9 @@ absl::Status MetadataClient::CallBatch(BatchState& state, const std::vector<size
       BatchState::Item& item = state.items[i];
       item.maybe_applied |= item.has_request && outcome == TryOutcome::kUnknown;
       if (outcome == TryOutcome::kFinal) {
-        state.Finish(item, status, identity_);
+        // The call was refused as a whole: no answer to what earlier tries may have done.
+        state.Finish(item, item.maybe_applied ? OutcomeUnknown(status.message()) : status,
+                     identity_);
       }
     }
     return outcome == TryOutcome::kFinal ? absl::OkStatus() : status;
@@ -204,11 +207,9 @@ absl::Status MetadataClient::CallBatch(BatchState& state, const std::vector<size
     }
     switch (OutcomeOf(one)) {
       case TryOutcome::kFinal:
-        state.Finish(item,
-                     ReasonOf(one) == v1::REASON_SESSION_EXPIRED
-                         ? MakeError(v1::REASON_OUTCOME_UNKNOWN, one.message())
-                         : one,
-                     identity_);
+        state.Finish(
+            item, ReasonOf(one) == v1::REASON_SESSION_EXPIRED ? OutcomeUnknown(one.message()) : one,
+            identity_);
         break;
       case TryOutcome::kUnknown:
         item.maybe_applied |= item.has_request;

@@ -21,6 +21,13 @@ constexpr int kTriesBeforeRefresh = 6;
 
 constexpr absl::Duration kBestEffortTimeout = absl::Seconds(2);
 
+// True if a final error is about the request itself: then it is the answer, also to earlier tries.
+// Others (a foreign server at this address, say) know nothing of what those did.
+bool AnswersTheRequest(const absl::Status& status) {
+  const v1::Reason reason = ReasonOf(status);
+  return reason != v1::REASON_UNSPECIFIED && reason != v1::REASON_WRONG_CLUSTER;
+}
+
 absl::Status OutcomeUnknown(absl::string_view why) {
   return MakeError(v1::REASON_OUTCOME_UNKNOWN,
                    absl::StrCat("it is not known whether the operation happened: ", why));
@@ -119,8 +126,9 @@ absl::StatusOr<Response> MetadataClient::Mutate(ShardId shard, Request request,
       }
       return OutcomeUnknown(status.message());
     }
-    if (OutcomeOf(status) == TryOutcome::kFinal) {
-      return status;  // the answer to this very request, whichever try it was
+    if (OutcomeOf(status) == TryOutcome::kFinal &&
+        (!loop.any_unknown() || AnswersTheRequest(status))) {
+      return status;
     }
     if (loop.any_unknown()) {
       return OutcomeUnknown(status.message());

@@ -63,6 +63,18 @@ TEST_F(MetadataClientTest, ADefiniteAnswerAfterALostOneIsBelieved) {
   EXPECT_THAT(metadata_.Delete(request, {}), HasReason(v1::REASON_OBJECT_NOT_FOUND));
 }
 
+TEST_F(MetadataClientTest, AForeignServersRefusalIsNoAnswerToALostTry) {
+  const absl::Status foreign = MakeError(v1::REASON_WRONG_CLUSTER, "another cluster");
+  master_.Inject("PutInline", {foreign, false});
+  EXPECT_THAT(PutValue("a", "1"), HasReason(v1::REASON_WRONG_CLUSTER));
+  master_.Inject("PutInline", {absl::UnavailableError("connection lost"), true});
+  master_.Inject("PutInline", {foreign, false});
+  EXPECT_THAT(PutValue("a", "1"), HasReason(v1::REASON_OUTCOME_UNKNOWN));
+  master_.Inject("Batch", {absl::UnavailableError("connection lost"), true});
+  master_.Inject("Batch", {foreign, false});
+  EXPECT_THAT(metadata_.Batch({PutOperation("a")}, {})[0], HasReason(v1::REASON_OUTCOME_UNKNOWN));
+}
+
 TEST_F(MetadataClientTest, GivesUpAfterTheLimitAndSaysThatNobodyKnows) {
   master_.Inject("PutInline", {absl::UnavailableError("connection lost"), true}, 10000);
   const auto put = PutValue("a", "1");
