@@ -42,6 +42,7 @@ class BlockingCall {
     stream_ = stub_.PrepareCall(&context_, method, &queue_);
   }
 
+  // A call that was not finished is cancelled.
   ~BlockingCall() {
     if (!finished_) {
       context_.TryCancel();
@@ -59,12 +60,12 @@ class BlockingCall {
     stream_->StartCall(this);
     return Wait();
   }
-  bool Write(const grpc::ByteBuffer& message) {
-    stream_->Write(message, this);
-    return Wait();
-  }
-  bool WriteLast(const grpc::ByteBuffer& message) {
-    stream_->WriteLast(message, grpc::WriteOptions(), this);
+  bool Write(const grpc::ByteBuffer& message, bool last) {
+    if (last) {
+      stream_->WriteLast(message, grpc::WriteOptions(), this);
+    } else {
+      stream_->Write(message, this);
+    }
     return Wait();
   }
   bool Read(grpc::ByteBuffer* message) {
@@ -83,10 +84,6 @@ class BlockingCall {
           absl::StrCat("no progress for ", absl::FormatDuration(stall_timeout_)));
     }
     return FromGrpc(status);
-  }
-  absl::Status CancelAndFinish() {
-    context_.TryCancel();
-    return Finish();
   }
 
  private:
@@ -127,6 +124,61 @@ absl::Status ValidateWrite(const ChunkWriteRequest& request) {
   return absl::OkStatus();
 }
 
+// Cuts what a source gives into the messages of one write, checksums made on the way.
+class WriteMessages {
+ public:
+  WriteMessages(const ChunkWriteRequest& request, BufferPool& buffers)
+      : request_(request),
+        buffers_(buffers),
+        length_max_(request.length_hint_bytes == 0 ? kChunkBytesMax : request.length_hint_bytes) {}
+
+  // The next message; once at_end() there is none. Errors of the source as they are.
+  absl::StatusOr<grpc::ByteBuffer> Next(ChunkSource source) {
+    std::unique_ptr<BufferPool::Buffer> buffer = buffers_.Take();
+    const size_t wanted = std::min<uint64_t>(buffer->size(), length_max_ - length_);
+    ASSIGN_OR_RETURN(const size_t got, source(buffer->data(), wanted));
+    CHECK_LE(got, wanted);
+    if (length_ == 0 && got == 0) {
+      return InvalidArgument("a chunk has at least one byte");
+    }
+    WriteChunkMessage message;
+    message.payload.offset_bytes = length_;
+    for (size_t at = 0; at < got; at += kBlockBytes) {
+      const size_t bytes = std::min<size_t>(kBlockBytes, got - at);
+      message.payload.blocks.push_back(
+          ComputeCrc32c(absl::string_view(buffer->data() + at, bytes)));
+    }
+    if (length_ == 0) {
+      v1::WriteChunkHeader& header = message.header.emplace();
+      header.set_handle(request_.handle.value());
+      header.set_server_id(request_.chain.front().server_id());
+      header.mutable_forward()->Assign(request_.chain.begin() + 1, request_.chain.end());
+      header.set_length_hint_bytes(static_cast<uint32_t>(request_.length_hint_bytes));
+    }
+    crc_ = AppendBlocks(crc_, message.payload.blocks, got);
+    length_ += static_cast<uint32_t>(got);
+    message.payload.data.push_back(SliceOf(std::move(buffer), got));
+    at_end_ = got < wanted || length_ == length_max_;
+    if (at_end_) {
+      message.finish.emplace().set_length_bytes(length_);
+      message.finish->set_crc32c(crc_.value);
+    }
+    return EncodeWriteChunk(message);
+  }
+
+  bool at_end() const { return at_end_; }
+  uint32_t length_bytes() const { return length_; }
+  Crc32c crc32c() const { return crc_; }
+
+ private:
+  const ChunkWriteRequest& request_;
+  BufferPool& buffers_;
+  const uint64_t length_max_;
+  uint32_t length_ = 0;
+  Crc32c crc_;
+  bool at_end_ = false;
+};
+
 }  // namespace
 
 absl::StatusOr<size_t> StringChunkSource::operator()(char* out, size_t bytes) const {
@@ -145,6 +197,35 @@ struct ChunkIo::Impl {
   BulkChannelPool channels;
   const std::shared_ptr<BufferPool> buffers;
   ChannelPool control;  // calls without bulk
+
+  // A call that has begun with its first message, and the connection it runs on.
+  struct Begun {
+    BulkChannelPool::Lease lease;
+    std::unique_ptr<BlockingCall> call;
+    bool open = false;  // false: Finish tells why
+  };
+
+  // An idle connection may have died without anybody noticing; then the call is begun again on a
+  // new one.
+  Begun Begin(const std::string& address, const char* method, absl::Duration timeout,
+              const grpc::ByteBuffer& first, bool last) {
+    Begun begun;
+    for (const bool fresh : {false, true}) {
+      begun.call.reset();
+      begun.lease = fresh ? channels.TakeNew(address) : channels.Take(address);
+      begun.call = std::make_unique<BlockingCall>(begun.lease.channel(), method, options.cluster_id,
+                                                  timeout, options.stall_timeout);
+      begun.open = begun.call->Start() && begun.call->Write(first, last);
+      if (begun.open || !begun.lease.reused()) {
+        break;
+      }
+    }
+    return begun;
+  }
+
+  // One try of a read; what it delivers goes through `receiver`.
+  absl::Status Read(const ChunkReadRequest& request, RangeReceiver& receiver, ChunkSink sink,
+                    bool* on_old_connection);
 };
 
 ChunkIo::ChunkIo(ChunkIoOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {
@@ -157,95 +238,66 @@ ChunkIo::~ChunkIo() = default;
 absl::StatusOr<ChunkWriteResult> ChunkIo::WriteChunk(const ChunkWriteRequest& request,
                                                      ChunkSource source) {
   RETURN_IF_ERROR(ValidateWrite(request));
-  const uint64_t length_max =
-      request.length_hint_bytes == 0 ? kChunkBytesMax : request.length_hint_bytes;
-  ChunkWriteResult result;
-  BulkChannelPool::Lease lease = impl_->channels.Take(request.chain.front().address());
-  BlockingCall call(lease.channel(), kWriteMethod, impl_->options.cluster_id, request.timeout,
-                    impl_->options.stall_timeout);
-  bool open = call.Start();
-  bool at_end = false;
-  for (bool first = true; open && !at_end; first = false) {
-    std::unique_ptr<BufferPool::Buffer> buffer = impl_->buffers->Take();
-    const size_t wanted = std::min<uint64_t>(buffer->size(), length_max - result.length_bytes);
-    const absl::StatusOr<size_t> got = source(buffer->data(), wanted);
-    if (!got.ok() || (*got == 0 && first)) {
-      call.CancelAndFinish().IgnoreError();
-      return got.ok() ? InvalidArgument("a chunk has at least one byte") : got.status();
-    }
-    CHECK_LE(*got, wanted);
-    at_end = *got < wanted || result.length_bytes + *got == length_max;
-    WriteChunkMessage message;
-    message.payload.offset_bytes = result.length_bytes;
-    for (size_t at = 0; at < *got; at += kBlockBytes) {
-      const size_t bytes = std::min<size_t>(kBlockBytes, *got - at);
-      message.payload.blocks.push_back(
-          ComputeCrc32c(absl::string_view(buffer->data() + at, bytes)));
-    }
-    result.crc32c = AppendBlocks(result.crc32c, message.payload.blocks, *got);
-    result.length_bytes += static_cast<uint32_t>(*got);
-    message.payload.data.push_back(SliceOf(std::move(buffer), *got));
-    if (first) {
-      v1::WriteChunkHeader& header = message.header.emplace();
-      header.set_handle(request.handle.value());
-      header.set_server_id(request.chain.front().server_id());
-      header.mutable_forward()->Assign(request.chain.begin() + 1, request.chain.end());
-      header.set_length_hint_bytes(static_cast<uint32_t>(request.length_hint_bytes));
-    }
-    if (at_end) {
-      message.finish.emplace().set_length_bytes(result.length_bytes);
-      message.finish->set_crc32c(result.crc32c.value);
-    }
-    const grpc::ByteBuffer encoded = EncodeWriteChunk(message);
-    open = at_end ? call.WriteLast(encoded) : call.Write(encoded);
+  WriteMessages messages(request, *impl_->buffers);
+  ASSIGN_OR_RETURN(grpc::ByteBuffer message, messages.Next(source));
+  Impl::Begun begun = impl_->Begin(request.chain.front().address(), kWriteMethod, request.timeout,
+                                   message, messages.at_end());
+  while (begun.open && !messages.at_end()) {
+    message.Clear();
+    ASSIGN_OR_RETURN(message, messages.Next(source));  // on failure the call is cancelled
+    begun.open = begun.call->Write(message, messages.at_end());
   }
   grpc::ByteBuffer answer;
-  if (open) {
-    call.Read(&answer);
+  if (begun.open) {
+    begun.call->Read(&answer);
   }
-  RETURN_IF_ERROR(call.Finish());
+  RETURN_IF_ERROR(begun.call->Finish());
   v1::WriteChunkResponse response;
   if (!ParseMessage(answer, &response)) {
     return absl::InternalError("the chunk server's answer is malformed");
   }
-  lease.KeepForReuse();
+  begun.lease.KeepForReuse();
+  ChunkWriteResult result;
+  result.length_bytes = messages.length_bytes();
+  result.crc32c = messages.crc32c();
   result.server_ids.assign(response.server_ids().begin(), response.server_ids().end());
   return result;
 }
 
-ChunkReadResult ChunkIo::ReadChunk(const ChunkReadRequest& request, ChunkSink sink) {
-  ChunkReadResult result;
-  BulkChannelPool::Lease lease = impl_->channels.Take(request.replica.address());
-  BlockingCall call(lease.channel(), kReadMethod, impl_->options.cluster_id, request.timeout,
-                    impl_->options.stall_timeout);
+absl::Status ChunkIo::Impl::Read(const ChunkReadRequest& request, RangeReceiver& receiver,
+                                 ChunkSink sink, bool* on_old_connection) {
   v1::ReadChunkRequest wire;
   wire.set_handle(request.handle.value());
   wire.set_offset_bytes(request.offset_bytes);
   wire.set_length_bytes(request.length_bytes);
-  wire.set_message_bytes(static_cast<uint32_t>(impl_->options.message_bytes));
-  bool open = call.Start() && call.WriteLast(SerializeMessage(wire));
-  RangeReceiver receiver(request.offset_bytes, request.length_bytes);
-  while (open) {
-    grpc::ByteBuffer buffer;
-    open = call.Read(&buffer);
-    if (!open) {
-      break;
-    }
-    absl::Status taken = receiver.Take(buffer, sink);
-    if (!taken.ok()) {
-      call.CancelAndFinish().IgnoreError();
-      result.status = std::move(taken);
-      result.delivered_bytes = receiver.delivered_bytes();
-      result.crc32c = receiver.crc32c();
-      return result;
-    }
+  wire.set_message_bytes(static_cast<uint32_t>(options.message_bytes));
+  Begun begun = Begin(request.replica.address(), kReadMethod, request.timeout,
+                      SerializeMessage(wire), /*last=*/true);
+  *on_old_connection = begun.lease.reused();
+  grpc::ByteBuffer message;
+  while (begun.open && begun.call->Read(&message)) {
+    RETURN_IF_ERROR(receiver.Take(message, sink));  // on failure the call is cancelled
+    message.Clear();
   }
-  result.status = call.Finish();
+  const absl::Status status = begun.call->Finish();
+  if (status.ok()) {
+    begun.lease.KeepForReuse();
+  }
+  return status;
+}
+
+ChunkReadResult ChunkIo::ReadChunk(const ChunkReadRequest& request, ChunkSink sink) {
+  RangeReceiver receiver(request.offset_bytes, request.length_bytes);
+  ChunkReadResult result;
+  bool on_old_connection = false;
+  result.status = impl_->Read(request, receiver, sink, &on_old_connection);
+  if (absl::IsUnavailable(result.status) && ReasonOf(result.status) == v1::REASON_UNSPECIFIED &&
+      on_old_connection && receiver.delivered_bytes() == 0) {
+    // The request went into a connection that had died; nothing was taken yet.
+    result.status = impl_->Read(request, receiver, sink, &on_old_connection);
+  }
   result.delivered_bytes = receiver.delivered_bytes();
   result.crc32c = receiver.crc32c();
-  if (result.status.ok()) {
-    lease.KeepForReuse();
-  }
   return result;
 }
 

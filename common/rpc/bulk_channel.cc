@@ -81,6 +81,7 @@ BulkChannelPool::Lease& BulkChannelPool::Lease::operator=(Lease&& other) noexcep
   pool_ = std::exchange(other.pool_, nullptr);
   address_ = std::move(other.address_);
   channel_ = std::move(other.channel_);
+  reused_ = other.reused_;
   keep_ = std::exchange(other.keep_, false);
   return *this;
 }
@@ -104,6 +105,7 @@ BulkChannelPool::Lease BulkChannelPool::Take(const std::string& address) {
     if (it->first == address) {
       if (it->second->GetState(/*try_to_connect=*/false) == GRPC_CHANNEL_READY) {
         lease.channel_ = std::move(it->second);
+        lease.reused_ = true;
         idle_.erase(it);
       } else {
         dropped.splice(dropped.end(), idle_, it);
@@ -114,6 +116,25 @@ BulkChannelPool::Lease BulkChannelPool::Take(const std::string& address) {
   if (lease.channel_ == nullptr) {
     lease.channel_ = MakeBulkChannel(address, connect_timeout_);
   }
+  return lease;
+}
+
+BulkChannelPool::Lease BulkChannelPool::TakeNew(const std::string& address) {
+  Idle dropped;
+  {
+    absl::MutexLock lock(&mu_);
+    for (auto it = idle_.begin(); it != idle_.end();) {
+      const auto next = std::next(it);
+      if (it->first == address) {
+        dropped.splice(dropped.end(), idle_, it);
+      }
+      it = next;
+    }
+  }
+  Lease lease;
+  lease.pool_ = this;
+  lease.address_ = address;
+  lease.channel_ = MakeBulkChannel(address, connect_timeout_);
   return lease;
 }
 

@@ -44,6 +44,8 @@ class BulkChannelPool {
     ~Lease() { Release(); }
 
     const std::shared_ptr<grpc::Channel>& channel() const { return channel_; }
+    // The connection served an earlier stream; it may have died since.
+    bool reused() const { return reused_; }
     // Call it when the stream has ended as it should: the connection may be used again.
     void KeepForReuse() { keep_ = true; }
 
@@ -53,11 +55,14 @@ class BulkChannelPool {
     BulkChannelPool* pool_ = nullptr;
     std::string address_;
     std::shared_ptr<grpc::Channel> channel_;
+    bool reused_ = false;
     bool keep_ = false;
   };
 
   // A channel to "host:port": connected already, or new and connecting at the first call.
   Lease Take(const std::string& address);
+  // A new one, and idle ones to that address are dropped: for when one of them proved dead.
+  Lease TakeNew(const std::string& address);
 
  private:
   using Idle = std::list<std::pair<std::string, std::shared_ptr<grpc::Channel>>>;
