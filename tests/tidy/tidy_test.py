@@ -168,7 +168,7 @@ class PlantedViolationsTest(unittest.TestCase):
                    "#pragma once\n// using namespace std\n")
         self.finds(rules.test_names, "t.cc", "TEST(ATest, Under_score) {\n", "TEST(ATest, Claim) {\n")
         self.finds(rules.unfinished, "a.md", "TO" + "DO later\n", "all done\n")
-        self.finds(rules.foreign_places, "a.md", "see /wo" + "rk/main\n", "see /srv/work/main\n")
+        self.finds(rules.foreign_places, "a.md", "see /wo" + "rk/main\n", "see /srv/wo" + "rk/main\n")
         self.finds(rules.foreign_places, "a.sh", "http://de" + "b.debian.org/\n", "apt-get\n")
 
     def test_banned_calls(self):
