@@ -24,8 +24,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& address) {
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   // Servers come back within seconds; the default would wait up to two minutes.
   args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  // No pause, in spite of its name: the time that one attempt to connect may take. On a busy machine
-  // the handshake takes its time.
+  // No pause, in spite of its name: the time that one attempt to connect may take. On a busy
+  // machine the handshake takes its time.
   args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 3000);
   args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 1000);
   return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), args);

@@ -42,7 +42,7 @@ void ReadStream::Advance() {
     }
     if (!writing_ && !answered_) {
       if (!ready_.empty()) {
-        sending_ = std::move(ready_.front());
+        sending_ = ready_.front();
         ready_.pop_front();
         writing_ = true;
         write = true;

@@ -151,7 +151,7 @@ void WriteStream::Work() {
         phase_ = Phase::kCommitting;
         commit = true;
       } else if (phase_ == Phase::kReceiving && !queue_.empty()) {
-        buffer = std::move(queue_.front());
+        buffer = queue_.front();
         queue_.pop_front();
       } else if (phase_ == Phase::kReceiving && input_ended_) {
         FailLocked(InvalidArgument("the stream ended without a finish"));

@@ -143,10 +143,11 @@ grpc::ServerUnaryReactor* HeartbeatService::SendHeartbeat(grpc::CallbackServerCo
   executor_.Post([this, reactor, response, heartbeat = std::make_shared<v1::Heartbeat>(*request)] {
     intake_.OnUnaryHeartbeat(heartbeat,
                              [reactor, response](absl::StatusOr<v1::HeartbeatReply> reply) {
+                               const grpc::Status status = ToGrpc(reply.status());
                                if (reply.ok()) {
                                  *response = *std::move(reply);
                                }
-                               reactor->Finish(ToGrpc(reply.status()));
+                               reactor->Finish(status);
                              });
   });
   return reactor;

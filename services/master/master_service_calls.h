@@ -44,6 +44,7 @@ grpc::ServerUnaryReactor* MasterService::ReadAsLeader(Context* context, const ab
 }
 
 template <typename Fill>
+// NOLINTNEXTLINE(performance-unnecessary-value-param): it is moved on, which 14 does not see here
 void MasterService::Propose(mlog::Command command, UnaryAnswer answer, Fill fill) {
   // A shard that is served elsewhere is told without troubling the log; the machine checks again.
   if (const auto shard = machine_.Serving(ShardId(command.shard())); !shard.ok()) {

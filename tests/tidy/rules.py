@@ -173,12 +173,6 @@ def pure_libraries(path, text):
     return found
 
 
-# Being written; leaves this list when it is there.
-PENDING_DOCUMENTS = {
-    "docs/performance.md"
-}
-
-
 def slug(heading):
     heading = re.sub(r"[`*]", "", heading.strip().lower())
     heading = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading)
@@ -200,9 +194,9 @@ def links(path, text, exists, read):
         file, _, anchor = target.partition("#")
         full = os.path.normpath(os.path.join(os.path.dirname(path), file)) if file else path
         where = f"{path}:{prose.count(chr(10), 0, match.start()) + 1}"
-        if not exists(full) and full not in PENDING_DOCUMENTS:
+        if not exists(full):
             found.append(f"{where}: {target} leads nowhere")
-        elif anchor and exists(full) and full.endswith(".md") and anchor not in anchors(read(full)):
+        elif anchor and full.endswith(".md") and anchor not in anchors(read(full)):
             found.append(f"{where}: {target}: no such heading")
     return found
 
@@ -211,7 +205,7 @@ def mentioned_documents(path, text, exists):
     """docs/... named in code or prose exists."""
     found = []
     for match in re.finditer(r"(?<![\w/.-])docs/[\w/-]+\.md\b", text):
-        if not exists(match.group()) and match.group() not in PENDING_DOCUMENTS:
+        if not exists(match.group()):
             line = text.count("\n", 0, match.start()) + 1
             found.append(f"{path}:{line}: {match.group()} does not exist")
     return found
