@@ -3,6 +3,7 @@
 
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/synchronization/notification.h"
@@ -43,6 +44,10 @@ absl::Status Validate(const Options& options) {
   for (const std::string& address : options.shardctl) {
     RETURN_IF_ERROR(ValidateAddress(address));
   }
+  // As an address of a server, but port 0 picks one.
+  const std::string& listen = options.listen;
+  RETURN_IF_ERROR(ValidateAddress(
+      absl::EndsWith(listen, ":0") ? listen.substr(0, listen.size() - 1) + "1" : listen));
   if (!options.advertise.empty()) {
     RETURN_IF_ERROR(ValidateAddress(options.advertise));
   }

@@ -195,6 +195,9 @@ TEST_F(ServerTest, RefusesFoldersThatAreNotItsOwn) {
   second.listen = server_->address();
   EXPECT_THAT(Server::Start(PosixFileSystem(), second, nullptr),
               StatusIs(absl::StatusCode::kUnavailable));
+  second.listen = "nonsense";
+  EXPECT_THAT(Server::Start(PosixFileSystem(), second, nullptr),
+              HasReason(v1::REASON_INVALID_ARGUMENT));
 }
 
 }  // namespace
