@@ -203,6 +203,7 @@ class Child {
         dup2(quiet, 2);
       }
       std::vector<char*> arguments;
+      arguments.reserve(command.size() + 1);
       for (const std::string& part : command) {
         arguments.push_back(const_cast<char*>(part.c_str()));
       }

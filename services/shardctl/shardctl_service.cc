@@ -227,10 +227,11 @@ grpc::ServerUnaryReactor* ShardctlService::Watch(grpc::CallbackServerContext* co
         return;
       }
       watches_.Add(id, request, [answer = std::move(answer), response](auto news) mutable {
-        if (news.ok()) {
+        const absl::Status status = news.status();
+        if (status.ok()) {
           *response = *std::move(news);
         }
-        answer.Finish(news.status());
+        answer.Finish(status);
       });
     });
   });

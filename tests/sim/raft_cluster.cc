@@ -81,7 +81,7 @@ class RaftCluster::Machine final : public StateMachine {
   const size_t self_;
 };
 
-RaftCluster::RaftCluster(uint64_t seed, Profile profile)
+RaftCluster::RaftCluster(uint64_t seed, const Profile& profile)
     : seed_(seed),
       profile_(profile),
       sim_(seed),
@@ -207,7 +207,7 @@ void RaftCluster::HealNetwork() {
   }
 }
 
-void RaftCluster::Deliver(size_t from, size_t to, std::string bytes) {
+void RaftCluster::Deliver(size_t from, size_t to, const std::string& bytes) {
   if (cut_[from][to] || rng().Below(1000) < profile_.loss_per_mille) {
     return;
   }

@@ -44,7 +44,7 @@ class RaftCluster {
     absl::Duration fetch_lease = absl::Milliseconds(300);
   };
 
-  RaftCluster(uint64_t seed, Profile profile);
+  RaftCluster(uint64_t seed, const Profile& profile);
   ~RaftCluster();
 
   // --- members, 0 .. voters-1 -------------------------------------------------------------------
@@ -106,7 +106,7 @@ class RaftCluster {
   };
 
   RaftLogOptions OptionsOf(size_t member);
-  void Deliver(size_t from, size_t to, std::string bytes);
+  void Deliver(size_t from, size_t to, const std::string& bytes);
   void OnApplied(uint64_t index, absl::string_view command);
   void OnRole(size_t member, const ReplicatedLog::State& state);
   void CheckLeaders();

@@ -37,8 +37,9 @@ ChunkIoOptions IoOptions() {
 
 class DataServiceTest : public ::testing::Test {
  protected:
-  absl::StatusOr<ChunkWriteResult> Write(std::vector<TestDataServer*> chain, ChunkHandle handle,
-                                         absl::string_view data, bool hint = true) {
+  absl::StatusOr<ChunkWriteResult> Write(const std::vector<TestDataServer*>& chain,
+                                         ChunkHandle handle, absl::string_view data,
+                                         bool hint = true) {
     ChunkWriteRequest request;
     request.handle = handle;
     for (TestDataServer* server : chain) {

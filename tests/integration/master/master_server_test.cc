@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -36,7 +37,8 @@ constexpr absl::Duration kPatience = absl::Seconds(30);
 // A chunk server's side of the conversation, one call after another on the test's thread.
 class FakeServer {
  public:
-  FakeServer(uint32_t number, std::string cluster) : number_(number), cluster_(cluster) {}
+  FakeServer(uint32_t number, std::string cluster)
+      : number_(number), cluster_(std::move(cluster)) {}
 
   std::string id() const { return absl::StrFormat("00000000-0000-4000-8000-%012x", number_); }
 

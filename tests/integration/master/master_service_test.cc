@@ -15,8 +15,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using testing::HasReason;
-using testing::IsOkAndHolds;
-using testing::StatusIs;
 
 using Stub = v1::Master::Stub;
 

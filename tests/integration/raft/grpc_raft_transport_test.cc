@@ -47,7 +47,7 @@ struct Endpoint {
     ASSERT_OK(started);
     server = *std::move(started);
     OnExecutor([this] {
-      transport->SetReceiver([this](NodeId from, std::string bytes) {
+      transport->SetReceiver([this](NodeId from, const std::string& bytes) {
         absl::MutexLock lock(&mu);
         received.push_back(absl::StrCat(from.value(), ":", bytes));
       });

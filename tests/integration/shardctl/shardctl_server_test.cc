@@ -21,7 +21,6 @@
 namespace ballast::shardctl {
 namespace {
 
-using ::ballast::testing::HasReason;
 using ::ballast::testing::IsOk;
 using ::ballast::testing::StatusIs;
 

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <filesystem>
 #include <fstream>
 #include <sstream>
 #include <thread>
@@ -23,6 +24,7 @@ class SourceSinkTest : public ::testing::Test {
     std::string name = ::testing::TempDir() + "source_sink_XXXXXX";
     folder_ = ::mkdtemp(name.data());
   }
+  ~SourceSinkTest() override { std::filesystem::remove_all(folder_); }
 
   std::string Path(const std::string& name) const { return folder_ + "/" + name; }
 
