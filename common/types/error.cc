@@ -18,6 +18,7 @@ absl::StatusCode CodeOf(v1::Reason reason) {
     case v1::REASON_OUTCOME_UNKNOWN:
     case v1::REASON_CHUNK_UNAVAILABLE:
     case v1::REASON_CHAIN_FAILED:
+    case v1::REASON_COPY_FAILED:
     case v1::REASON_PEER_UNREACHABLE:
       return absl::StatusCode::kUnavailable;
     case v1::REASON_WRONG_GROUP:
@@ -26,6 +27,7 @@ absl::StatusCode CodeOf(v1::Reason reason) {
     case v1::REASON_TOO_FEW_SERVERS:
     case v1::REASON_VERSION_MISMATCH:
     case v1::REASON_NOT_SUPPORTED_YET:
+    case v1::REASON_REPLICA_EXISTS:
       return absl::StatusCode::kFailedPrecondition;
     case v1::REASON_OVERLOADED:
     case v1::REASON_NO_SPACE:
@@ -39,6 +41,7 @@ absl::StatusCode CodeOf(v1::Reason reason) {
       return absl::StatusCode::kAborted;
     case v1::REASON_OBJECT_NOT_FOUND:
     case v1::REASON_CHUNK_NOT_FOUND:
+    case v1::REASON_REPLICA_NOT_FOUND:
     case v1::REASON_UNKNOWN_SERVER:
     case v1::REASON_UNKNOWN_GROUP:
     case v1::REASON_UNKNOWN_VERSION:

@@ -43,6 +43,7 @@ absl::Status Validate(const v1::Command& command) {
       return absl::OkStatus();
     case v1::Command::kVerify:
       return absl::OkStatus();
+    case v1::Command::kKeep:
     case v1::Command::kReplicate:
       return MakeError(v1::REASON_NOT_SUPPORTED_YET, "this server cannot copy chunks from others");
     case v1::Command::ORDER_NOT_SET:

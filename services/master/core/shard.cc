@@ -112,6 +112,7 @@ mlog::Result Shard::Execute(const mlog::Command& command, uint64_t now_ms) {
       return EndTrim(command.revoke_trim().handle(), command.revoke_trim().server_index(), false);
     case mlog::Command::kFinishTrim:
       return EndTrim(command.finish_trim().handle(), command.finish_trim().server_index(), true);
+    case mlog::Command::kSetReplication:
     case mlog::Command::kApplyConfiguration:
     case mlog::Command::OP_NOT_SET:
       break;
