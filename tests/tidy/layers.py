@@ -51,7 +51,8 @@ RULES = [
        [r"common/(?!cli/)", MESSAGES, STUBS, rf"services/{s}/(core|control|store)/"])
       for s in SERVICES],
     *[(rf"services/{s}/", [r"common/", MESSAGES, STUBS, rf"services/{s}/"]) for s in SERVICES],
-    (r"gateway/core/", [BASE, TYPES, ROUTING, MESSAGES, r"gateway/core/"]),
+    (r"gateway/core/",
+     [BASE, TYPES, ROUTING, MESSAGES, r"gateway/core/", r"gateway/cluster_backend\.h"]),
     (r"gateway/", [r"common/", r"client/", r"services/", MESSAGES, STUBS, r"gateway/"]),
     (r"client/", [r"common/", MESSAGES, STUBS, r"client/"]),
     (r"examples/", [ANY]),
