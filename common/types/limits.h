@@ -26,6 +26,7 @@ inline constexpr uint32_t kShardsDefault = 256;
 inline constexpr uint32_t kShardsMax = 65536;
 inline constexpr uint32_t kServerIndexMax = 65535;
 inline constexpr size_t kZoneBytesMax = 64;
+inline constexpr size_t kServerNameBytesMax = 256;
 // All registered servers together: the registry travels in one message.
 inline constexpr size_t kRegistryBytesMax = MiB(3);
 

@@ -168,6 +168,8 @@ std::vector<v1::ServerStatus> LiveView::ServerStatuses() const {
     status.set_server_index(server.server_index());
     status.set_address(server.address());
     status.set_zone(server.zone());
+    status.set_name(server.name());
+    status.set_no_placement(server.no_placement());
     status.set_liveness(ToProto(state));
     status.set_admin_state(server.state());
     status.set_boot_epoch(server.boot_epoch());

@@ -13,6 +13,11 @@ LivenessLimits LimitsOf(const v1::Settings& settings) {
   return limits;
 }
 
+// As far as the registry has a say in it.
+bool MayTakeReplicas(const v1::RegisteredServer& server) {
+  return server.state() == v1::SERVER_STATE_ACTIVE && !server.no_placement();
+}
+
 ServerIndex IndexOf(const v1::RegisteredServer& server) {
   return ServerIndex(server.server_index());
 }
@@ -66,8 +71,8 @@ std::vector<PlacementCandidate> LeaderState::Candidates(
   for (const v1::RegisteredServer& server : directory_.registry().servers()) {
     const ServerIndex index = IndexOf(server);
     const ServerReport* const report = FindReport(index);
-    if (server.state() != v1::SERVER_STATE_ACTIVE || report == nullptr ||
-        report->health != v1::SERVER_HEALTH_OK || liveness.state(index) != LivenessState::kAlive) {
+    if (!MayTakeReplicas(server) || report == nullptr || report->health != v1::SERVER_HEALTH_OK ||
+        liveness.state(index) != LivenessState::kAlive) {
       continue;
     }
     const auto promised = promised_.find(index);
@@ -88,7 +93,8 @@ ServerCensus LeaderState::Census() const {
       continue;
     }
     ++census.registered;
-    const bool may_be_used = server.state() == v1::SERVER_STATE_ACTIVE;
+    const bool may_be_used = MayTakeReplicas(server);
+    census.no_placement += server.no_placement() ? 1 : 0;
     switch (liveness.state(IndexOf(server))) {
       case LivenessState::kUnknown:
         census.pending += may_be_used ? 1 : 0;

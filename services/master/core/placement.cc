@@ -130,7 +130,10 @@ std::string CensusText(const ServerCensus& census) {
   return absl::StrCat(
       census.registered, " registered, ", census.alive, " alive, ", census.suspect, " suspect, ",
       census.dead, " dead",
-      census.pending > 0 ? absl::StrCat(", ", census.pending, " not ready yet") : std::string());
+      census.pending > 0 ? absl::StrCat(", ", census.pending, " not ready yet") : std::string(),
+      census.no_placement > 0
+          ? absl::StrCat(", ", census.no_placement, " registered without placement")
+          : std::string());
 }
 
 absl::Status TooFewServers(size_t usable, const ServerCensus& census,

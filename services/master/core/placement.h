@@ -12,7 +12,8 @@
 
 namespace ballast::master {
 
-// A server that may take new replicas: alive, active, its start-up scan done, its disk sound.
+// A server that may take new replicas: alive, active, not registered with
+// no_placement, its start-up scan done, its disk sound.
 // Everything else never gets here.
 struct PlacementCandidate {
   ServerIndex server;
@@ -29,6 +30,7 @@ struct ServerCensus {
   uint32_t dead = 0;
   uint32_t pending = 0;       // not heard of since this leader began, or still loading
   uint32_t min_replicas = 0;  // the setting
+  uint32_t no_placement = 0;  // of the registered: never to be placed on
 };
 
 struct ChunksToPlace {

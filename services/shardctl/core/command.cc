@@ -8,6 +8,7 @@
 #include "common/base/status_macros.h"
 #include "common/base/uuid.h"
 #include "common/types/error.h"
+#include "common/types/key.h"
 #include "common/types/limits.h"
 
 namespace ballast::shardctl {
@@ -22,6 +23,18 @@ v1::GroupInfo ToWire(const log::Group& group) {
     address->set_address(master.address());
   }
   return wire;
+}
+
+// Of Unicode's category Cc: U+0000 to U+001F and U+007F to U+009F. `text` is UTF-8.
+bool HasControlCharacter(absl::string_view text) {
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto byte = static_cast<unsigned char>(text[i]);
+    const bool c1 = byte == 0xC2 && static_cast<unsigned char>(text[i + 1]) < 0xA0;
+    if (byte < 0x20 || byte == 0x7F || c1) {
+      return true;
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -62,14 +75,10 @@ absl::StatusOr<log::Command> CommandOf(const v1::MoveRequest& request) {
 }
 
 absl::StatusOr<log::Command> CommandOf(const v1::RegisterChunkServerRequest& request) {
-  RETURN_IF_ERROR(
-      ValidateServer(request.server_id(), request.address(), request.zone(), request.boot_epoch()));
+  RETURN_IF_ERROR(ValidateServer(FactsOf(request)));
   log::Command command;
-  log::Command::Register* reg = command.mutable_register_server();
-  reg->set_server_id(request.server_id());
-  reg->set_address(request.address());
-  reg->set_zone(request.zone());
-  reg->set_boot_epoch(request.boot_epoch());
+  command.mutable_register_server()->set_server_id(request.server_id());
+  SetFacts(FactsOf(request), *command.mutable_register_server());
   return command;
 }
 
@@ -162,10 +171,8 @@ v1::RegisteredServer ToWire(const log::Server& server) {
   v1::RegisteredServer wire;
   wire.set_server_id(server.server_id());
   wire.set_server_index(server.server_index());
-  wire.set_address(server.address());
-  wire.set_zone(server.zone());
   wire.set_state(static_cast<v1::ServerState>(server.state()));
-  wire.set_boot_epoch(server.boot_epoch());
+  SetFacts(FactsOf(server), wire);
   return wire;
 }
 
@@ -181,21 +188,27 @@ v1::Settings ToWire(const log::Settings& settings) {
   return wire;
 }
 
-absl::Status ValidateServer(absl::string_view server_id, absl::string_view address,
-                            absl::string_view zone, uint64_t boot_epoch) {
-  if (!IsUuid(server_id)) {
+absl::Status ValidateServer(const ServerFacts& facts) {
+  if (!IsUuid(facts.server_id)) {
     return InvalidArgument("server_id is a UUID");
   }
-  RETURN_IF_ERROR(ValidateAddress(address));
-  const bool zone_ok = std::all_of(zone.begin(), zone.end(), [](char c) {
+  RETURN_IF_ERROR(ValidateAddress(facts.address));
+  const bool zone_ok = std::all_of(facts.zone.begin(), facts.zone.end(), [](char c) {
     return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
   });
-  if (zone.size() > kZoneBytesMax || !zone_ok) {
+  if (facts.zone.size() > kZoneBytesMax || !zone_ok) {
     return InvalidArgument(
         absl::StrCat("a zone is at most ", kZoneBytesMax, " characters of [A-Za-z0-9._-]"));
   }
-  if (boot_epoch == 0) {
+  if (facts.boot_epoch == 0) {
     return InvalidArgument("boot_epoch is 1 or more");
+  }
+  if (facts.name.size() > kServerNameBytesMax) {
+    return InvalidArgument(
+        absl::StrCat("a server's name has at most ", kServerNameBytesMax, " bytes"));
+  }
+  if (!IsValidUtf8(facts.name) || HasControlCharacter(facts.name)) {
+    return InvalidArgument("a server's name is UTF-8 without control characters");
   }
   return absl::OkStatus();
 }

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -41,9 +44,38 @@ absl::Status ValidateLogGroup(const log::Group& group);
 v1::RegisteredServer ToWire(const log::Server& server);
 v1::Settings ToWire(const log::Settings& settings);
 
-// OK for a UUID, a host:port, at most 64 characters of [A-Za-z0-9._-], an epoch > 0.
-absl::Status ValidateServer(absl::string_view server_id, absl::string_view address,
-                            absl::string_view zone, uint64_t boot_epoch);
+// What a chunk server says of itself.
+struct ServerFacts {
+  absl::string_view server_id;
+  absl::string_view address;
+  absl::string_view zone;
+  uint64_t boot_epoch = 0;
+  absl::string_view name;
+  bool no_placement = false;
+};
+// Of any message that has them: a request, a command, an entry of the registry. Views into it.
+template <typename Message>
+ServerFacts FactsOf(const Message& message) {
+  return {.server_id = message.server_id(),
+          .address = message.address(),
+          .zone = message.zone(),
+          .boot_epoch = message.boot_epoch(),
+          .name = message.name(),
+          .no_placement = message.no_placement()};
+}
+// All but the identity: server_id stays.
+template <typename Message>
+void SetFacts(const ServerFacts& facts, Message& message) {
+  message.set_address(std::string(facts.address));
+  message.set_zone(std::string(facts.zone));
+  message.set_boot_epoch(facts.boot_epoch);
+  message.set_name(std::string(facts.name));
+  message.set_no_placement(facts.no_placement);
+}
+
+// OK for a UUID, a host:port, a zone of at most 64 characters of [A-Za-z0-9._-], an epoch > 0, a
+// name of at most 256 bytes of UTF-8 without control characters (those of Unicode's category Cc).
+absl::Status ValidateServer(const ServerFacts& facts);
 
 // OK for ACTIVE, DRAINING and REMOVED.
 absl::Status ValidateServerState(uint32_t state);

@@ -31,8 +31,9 @@ size_t BytesOf(const log::Server& server) {
 
 // What of `a` and `b` a registration sets, equal?
 template <typename A, typename B>
-bool SamePlace(const A& a, const B& b) {
-  return a.address() == b.address() && a.zone() == b.zone();
+bool SameFacts(const A& a, const B& b) {
+  return a.address() == b.address() && a.zone() == b.zone() && a.name() == b.name() &&
+         a.no_placement() == b.no_placement();
 }
 
 }  // namespace
@@ -176,7 +177,7 @@ const log::Server* ConfigMachine::FindServer(absl::string_view server_id) const 
 }
 
 absl::Status ConfigMachine::ApplyRegister(const Command::Register& reg) {
-  RETURN_IF_ERROR(ValidateServer(reg.server_id(), reg.address(), reg.zone(), reg.boot_epoch()));
+  RETURN_IF_ERROR(ValidateServer(FactsOf(reg)));
   const auto known = index_of_.find(reg.server_id());
   if (known == index_of_.end()) {
     if (next_server_index_ > kServerIndexMax) {
@@ -187,10 +188,8 @@ absl::Status ConfigMachine::ApplyRegister(const Command::Register& reg) {
     log::Server server;
     server.set_server_id(reg.server_id());
     server.set_server_index(next_server_index_);
-    server.set_address(reg.address());
-    server.set_zone(reg.zone());
     server.set_state(v1::SERVER_STATE_ACTIVE);
-    server.set_boot_epoch(reg.boot_epoch());
+    SetFacts(FactsOf(reg), server);
     RETURN_IF_ERROR(PutServer(std::move(server)));
     index_of_[reg.server_id()] = next_server_index_++;
     return absl::OkStatus();
@@ -207,16 +206,14 @@ absl::Status ConfigMachine::ApplyRegister(const Command::Register& reg) {
                                   server.boot_epoch(), "; this is boot ", reg.boot_epoch()));
   }
   if (reg.boot_epoch() == server.boot_epoch()) {
-    if (SamePlace(reg, server)) {
+    if (SameFacts(reg, server)) {
       return absl::OkStatus();
     }
     return MakeError(v1::REASON_DUPLICATE_SERVER,
                      absl::StrCat("server ", reg.server_id(), " is already running at ",
                                   server.address(), "; is this a copy of its folder?"));
   }
-  server.set_address(reg.address());
-  server.set_zone(reg.zone());
-  server.set_boot_epoch(reg.boot_epoch());
+  SetFacts(FactsOf(reg), server);
   return PutServer(std::move(server));
 }
 
@@ -319,8 +316,7 @@ absl::Status ConfigMachine::RestoreImage(const std::string& name, absl::string_v
   uint32_t previous = 0;
   size_t servers_bytes = 0;
   for (const log::Server& server : image.servers()) {
-    const absl::Status valid =
-        ValidateServer(server.server_id(), server.address(), server.zone(), server.boot_epoch());
+    const absl::Status valid = ValidateServer(FactsOf(server));
     if (!valid.ok() || !ValidateServerState(server.state()).ok() ||
         server.server_index() <= previous || server.server_index() >= image.next_server_index() ||
         !index_of.emplace(server.server_id(), server.server_index()).second) {

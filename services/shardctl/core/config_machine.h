@@ -33,9 +33,9 @@ namespace ballast::shardctl {
 //    have to move.
 //  * Leave of a member and Move to another member: NOT_SUPPORTED_YET.
 //  * Register: a new server gets the next index and is ACTIVE; a known one with a higher boot epoch
-//    gets its new address and zone and keeps its state. A lower epoch is STALE_BOOT. The same epoch
-//    with another address or zone is DUPLICATE_SERVER: one boot has one address, so this is a
-//    second holder of a copied folder.
+//    gets its new address, zone, name and no_placement and keeps its state. A lower epoch is
+//    STALE_BOOT. The same epoch with any of these changed is DUPLICATE_SERVER: one boot has one
+//    address, so this is a second holder of a copied folder.
 //  * A REMOVED server is refused (UNKNOWN_SERVER) with any epoch, else a restart would undo the
 //    removal. It comes back when an operator sets it ACTIVE or DRAINING, keeping its index, or when
 //    its folder is formatted anew, as a server with a new id and a new index.

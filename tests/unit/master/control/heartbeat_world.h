@@ -112,7 +112,8 @@ class FakeChunkServer final : public HeartbeatSink {
   uint64_t boot_epoch = 1;
   uint64_t incarnation = 1000;
   v1::ServerHealth health = v1::SERVER_HEALTH_OK;
-  bool obeys = true;  // carries commands out
+  bool obeys = true;          // carries commands out
+  bool no_placement = false;  // as registered
   int answers = 0;
   int resends = 0;  // times a full list was asked for
   std::vector<v1::Command> commands;
@@ -219,6 +220,8 @@ class HeartbeatWorld : public ::testing::Test {
       const auto state = states.find(server->index().value());
       entry.set_state(state == states.end() ? v1::SERVER_STATE_ACTIVE : state->second);
       entry.set_boot_epoch(1);
+      entry.set_name(absl::StrCat("name-", server->index().value()));
+      entry.set_no_placement(server->no_placement);
     }
     *registry.mutable_settings() = ServerDirectory().settings();
     poller_.OnRegistry(registry);

@@ -24,7 +24,7 @@ std::vector<PlacementCandidate> Servers(uint32_t count, uint64_t free_bytes, uin
 }
 
 ServerCensus Census(uint32_t alive, uint32_t unknown = 0) {
-  return {alive + unknown, alive, 0, 0, unknown, 2};
+  return {alive + unknown, alive, 0, 0, unknown, 2, 0};
 }
 
 uint32_t Chunk() { return static_cast<uint32_t>(MiB(64)); }

@@ -211,6 +211,67 @@ TEST_F(ConfigMachineTest, ANewBootMayChangeAddressAndZone) {
   EXPECT_EQ(machine_.FindServer(Uuid(1))->boot_epoch(), 6u);
 }
 
+v1::RegisterChunkServerRequest Named(uint64_t boot, const std::string& name,
+                                     bool no_placement = false) {
+  v1::RegisterChunkServerRequest request = Register(1, boot);
+  request.set_name(name);
+  request.set_no_placement(no_placement);
+  return request;
+}
+
+TEST_F(ConfigMachineTest, NamesAndNoPlacementAreKeptAndChangeWithANewBootOnly) {
+  ASSERT_THAT(Do(Named(5, "n1", true)), IsOk());
+  ASSERT_THAT(Do(Named(5, "n1", true)), IsOk());
+  EXPECT_EQ(machine_.registry_version(), 2u) << "said again, nothing changes";
+  EXPECT_THAT(Do(Named(5, "n2", true)), HasReason(v1::REASON_DUPLICATE_SERVER));
+  EXPECT_THAT(Do(Named(5, "n1", false)), HasReason(v1::REASON_DUPLICATE_SERVER));
+  const v1::RegisteredServer before = machine_.RegistryProto().servers(0);
+  EXPECT_EQ(before.name(), "n1");
+  EXPECT_TRUE(before.no_placement());
+  ASSERT_THAT(Do(Named(6, "Größe ☂", false)), IsOk());
+  const v1::RegisteredServer after = machine_.RegistryProto().servers(0);
+  EXPECT_EQ(after.name(), "Größe ☂");
+  EXPECT_FALSE(after.no_placement());
+}
+
+TEST_F(ConfigMachineTest, NamesAreShortTextWithoutControlCharacters) {
+  const struct {
+    std::string name;
+    bool good;
+  } cases[] = {{"", true},
+               {std::string(256, 'n'), true},
+               {"\"quoted\" \xc2\xa0", true},  // U+00A0 is a space
+               {std::string(257, 'n'), false},
+               {std::string("a\0b", 3), false},
+               {"two\nlines", false},
+               {"\x7f", false},
+               {"\xc2\x80", false},  // U+0080 and U+009F are control characters
+               {"\xc2\x9f", false},
+               {"\xff", false},
+               {"cut \xc2", false}};
+  for (const auto& one : cases) {
+    const auto command = CommandOf(Named(1, one.name));
+    EXPECT_EQ(command.ok(), one.good) << ::testing::PrintToString(one.name);
+    if (!command.ok()) {
+      EXPECT_THAT(command.status(), HasReason(v1::REASON_INVALID_ARGUMENT));
+    }
+  }
+}
+
+TEST_F(ConfigMachineTest, ImagesKeepNamesAndRefuseMalformedOnes) {
+  ASSERT_THAT(Do(Named(1, "n1", true)), IsOk());
+  const std::string bytes = machine_.TakeImage("controller");
+  ConfigMachine other(16);
+  ASSERT_THAT(other.RestoreImage("controller", bytes), IsOk());
+  EXPECT_EQ(other.TakeImage("controller"), bytes);
+  EXPECT_TRUE(other.RegistryProto().servers(0).no_placement());
+  log::Image image;
+  ASSERT_TRUE(image.ParseFromString(bytes));
+  image.mutable_servers(0)->set_name("a\tb");
+  EXPECT_THAT(other.RestoreImage("controller", image.SerializeAsString()),
+              StatusIs(absl::StatusCode::kDataLoss));
+}
+
 TEST_F(ConfigMachineTest, AnOldBootIsRefused) {
   ASSERT_THAT(Do(Register(1, 6)), IsOk());
   EXPECT_THAT(Do(Register(1, 5)), HasReason(v1::REASON_STALE_BOOT));
