@@ -16,15 +16,13 @@
 namespace ballast::gateway {
 
 struct EmbeddedBackendOptions {
-  // Where the embedded cluster keeps its state; made if absent, kept at the end. Empty: a
-  // temporary folder that is removed at the end.
+  // Below which the embedded cluster makes a scratch folder for its state, removed at the end. Empty:
+  // where $TMPDIR says, else /tmp.
   std::string folder;
   // Length of a chunk that is adopted by name, 1 .. kChunkBytesMax.
   uint64_t chunk_bytes = kChunkBytesMax;
   // How often the servers that messages name send heartbeats; three missed ones mean dead.
   absl::Duration heartbeat_interval = absl::Seconds(5);
-  // Lets the masters plan moves by themselves.
-  bool auto_rebalance = false;
 };
 
 struct RemoteBackendOptions {
