@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "common/base/check.h"
+#include "services/master/core/heat.h"
 
 namespace ballast::master {
 
@@ -67,6 +68,7 @@ void ChunkRecord::ClearLiveView() {
     flags_[i] &= kLogged;
     if (flags_[i] == 0) servers_[i] = 0;
   }
+  heat_ = 0;
 }
 
 void ChunkRecord::SetFacts(const ChunkFacts& facts) {
@@ -167,16 +169,43 @@ bool ChunkTable::ChangeLogged(uint64_t sequence, absl::Span<const ServerIndex> a
   return changed;
 }
 
+void ChunkTable::Page::DecayHeat(uint32_t epoch) {
+  if (epoch <= heat_epoch) return;
+  for (ChunkRecord& record : records) {
+    if (record.heat_ > 0) record.heat_ = DecayedHeat(record.heat_, epoch - heat_epoch);
+  }
+  heat_epoch = epoch;
+}
+
+bool ChunkTable::AddReads(uint64_t sequence, uint64_t reads, uint32_t epoch, Rng& rng) {
+  const auto it = pages_.find(sequence / kPageRecords);
+  if (it == pages_.end()) return false;
+  ChunkRecord& record = it->second->records[sequence % kPageRecords];
+  if (!record.exists()) return false;
+  it->second->DecayHeat(epoch);
+  record.heat_ = HeatedBy(record.heat_, reads, rng);
+  return true;
+}
+
+void ChunkTable::DecayHeat(uint64_t begin, uint64_t end, uint32_t epoch) {
+  for (auto it = pages_.lower_bound(begin / kPageRecords);
+       it != pages_.end() && it->first * kPageRecords < end; ++it) {
+    it->second->DecayHeat(epoch);
+  }
+}
+
 bool ChunkTable::Mark(uint64_t sequence) {
   ChunkRecord* record = Find(sequence);
-  if (record == nullptr || record->marked_) return false;
-  record->marked_ = true;
+  if (record == nullptr || (record->LengthAndWanted() & ChunkRecord::kMarkBit)) return false;
+  record->length_high_ |= ChunkRecord::kMarkBit >> 16;
   return true;
 }
 
 void ChunkTable::ClearMarks() {
   for (auto& [number, page] : pages_) {
-    for (ChunkRecord& record : page->records) record.marked_ = false;
+    for (ChunkRecord& record : page->records) {
+      record.length_high_ &= static_cast<uint16_t>(~(ChunkRecord::kMarkBit >> 16));
+    }
   }
 }
 

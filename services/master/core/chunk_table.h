@@ -10,6 +10,7 @@
 #include "absl/container/inlined_vector.h"
 #include "absl/types/span.h"
 #include "common/base/crc32c.h"
+#include "common/base/rng.h"
 #include "common/types/ids.h"
 #include "common/types/limits.h"
 
@@ -46,7 +47,7 @@ class ChunkRecord {
   static constexpr uint8_t kLiveViewMask = 0xFF & ~kLogged;
 
   uint32_t length_bytes() const { return LengthAndWanted() & kLengthMask; }
-  uint32_t wanted_replicas() const { return LengthAndWanted() >> kLengthBits; }
+  uint32_t wanted_replicas() const { return (LengthAndWanted() >> kLengthBits) & kWantedMask; }
   Crc32c crc32c() const { return Crc32c{Join(crc_low_, crc_high_)}; }
   ChunkFacts facts() const { return {length_bytes(), crc32c(), wanted_replicas()}; }
 
@@ -72,6 +73,9 @@ class ChunkRecord {
   // unknown until a slot is free.
   bool SetLiveFlags(ServerIndex server, uint8_t flags);
 
+  // How often it was read lately (heat.h), as of its page's last ChunkTable::DecayHeat. Live view.
+  uint8_t heat() const { return heat_; }
+
   // Forgets the whole live view of this chunk.
   void ClearLiveView();
 
@@ -79,7 +83,10 @@ class ChunkRecord {
   friend class ChunkTable;
   static constexpr int kLengthBits = 27;
   static constexpr uint32_t kLengthMask = (uint32_t{1} << kLengthBits) - 1;
-  static_assert(kChunkBytesMax <= kLengthMask && kReplicasMax < (1u << (32 - kLengthBits)));
+  static constexpr uint32_t kWantedMask = 7;
+  static constexpr uint32_t kMarkBit = uint32_t{1} << 31;
+  static_assert(kChunkBytesMax <= kLengthMask && kReplicasMax <= kWantedMask);
+  static_assert(uint64_t{kWantedMask} << kLengthBits < kMarkBit);
   static_assert(kReplicasMax <= kSlots);
 
   static uint32_t Join(uint16_t low, uint16_t high) { return low | (uint32_t{high} << 16); }
@@ -99,7 +106,7 @@ class ChunkRecord {
   uint16_t crc_high_ = 0;
   std::array<uint16_t, kSlots> servers_{};  // 0 = free slot
   std::array<uint8_t, kSlots> flags_{};
-  bool marked_ = false;
+  uint8_t heat_ = 0;
 };
 static_assert(sizeof(ChunkRecord) == 30);
 
@@ -144,6 +151,11 @@ class ChunkTable {
   bool ChangeLogged(uint64_t sequence, absl::Span<const ServerIndex> add,
                     absl::Span<const ServerIndex> drop);
 
+  // Counts reads of a chunk at a heat epoch (heat.h). False if there is no such chunk.
+  bool AddReads(uint64_t sequence, uint64_t reads, uint32_t epoch, Rng& rng);
+  // Brings the heat of all chunks with begin <= sequence < end to `epoch`; epochs never go back.
+  void DecayHeat(uint64_t begin, uint64_t end, uint32_t epoch);
+
   // For import's proof that every chunk has exactly one owner: false if there is no such chunk or
   // it was marked before. Marks are cleared by ClearMarks.
   bool Mark(uint64_t sequence);
@@ -155,6 +167,8 @@ class ChunkTable {
  private:
   struct Page {
     uint32_t used = 0;
+    uint32_t heat_epoch = 0;  // of its records' heat
+    void DecayHeat(uint32_t epoch);
     std::array<ChunkRecord, kPageRecords> records;
   };
 
