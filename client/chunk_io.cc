@@ -268,6 +268,7 @@ absl::Status ChunkIo::Impl::Read(const ChunkReadRequest& request, RangeReceiver&
                                  ChunkSink sink, bool* on_old_connection) {
   v1::ReadChunkRequest wire;
   wire.set_handle(request.handle.value());
+  wire.set_server_id(request.replica.server_id());
   wire.set_offset_bytes(request.offset_bytes);
   wire.set_length_bytes(request.length_bytes);
   wire.set_message_bytes(static_cast<uint32_t>(options.message_bytes));
@@ -308,6 +309,7 @@ absl::StatusOr<v1::StatChunkResponse> ChunkIo::StatChunk(const v1::ReplicaLocati
   PrepareContext(context, impl_->options.cluster_id, timeout);
   v1::StatChunkRequest request;
   request.set_handle(handle.value());
+  request.set_server_id(replica.server_id());
   request.set_verify(verify);
   v1::StatChunkResponse response;
   RETURN_IF_ERROR(FromGrpc(v1::ChunkData::NewStub(impl_->control.Get(replica.address()))

@@ -87,10 +87,17 @@ grpc::ServerUnaryReactor* ChunkDataService::StatChunk(grpc::CallbackServerContex
     reactor->Finish(ToGrpc(entered));
     return reactor;
   }
+  const absl::StatusOr<const ServedStore*> served =
+      context_.directory.FindOrOnly(request->server_id());
+  if (!served.ok()) {
+    reactor->Finish(ToGrpc(served.status()));
+    context_.Leave();
+    return reactor;
+  }
   const ChunkHandle handle(request->handle());
-  context_.disk.Post([this, reactor, response, handle, verify = request->verify()] {
-    const absl::StatusOr<ReplicaFacts> facts =
-        verify ? context_.store.Verify(handle) : context_.store.Stat(handle);
+  context_.disk.Post([this, reactor, response, handle, store = (*served)->store,
+                      verify = request->verify()] {
+    const absl::StatusOr<ReplicaFacts> facts = verify ? store->Verify(handle) : store->Stat(handle);
     absl::Status status = facts.status();
     if (status.ok() && facts->state == ReplicaState::kCorrupt) {
       status = MakeError(v1::REASON_CHECKSUM_MISMATCH,
@@ -108,17 +115,23 @@ grpc::ServerUnaryReactor* ChunkDataService::StatChunk(grpc::CallbackServerContex
 }
 
 grpc::ServerUnaryReactor* ChunkDataService::GetServerStatus(
-    grpc::CallbackServerContext* call, const v1::GetServerStatusRequest* /*request*/,
+    grpc::CallbackServerContext* call, const v1::GetServerStatusRequest* request,
     v1::GetServerStatusResponse* response) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
   if (const absl::Status ours = CheckClusterId(*call, context_.options.cluster_id); !ours.ok()) {
     reactor->Finish(ToGrpc(ours));
     return reactor;
   }
-  const StoreUsage usage = context_.store.Usage();
-  response->set_server_id(context_.options.server_id);
-  response->set_boot_epoch(context_.options.boot_epoch);
-  response->set_loading(!context_.store.serving());
+  const absl::StatusOr<const ServedStore*> served =
+      context_.directory.FindOrOnly(request->server_id());
+  if (!served.ok()) {
+    reactor->Finish(ToGrpc(served.status()));
+    return reactor;
+  }
+  const StoreUsage usage = (*served)->store->Usage();
+  response->set_server_id((*served)->server_id);
+  response->set_boot_epoch((*served)->boot_epoch);
+  response->set_loading(!(*served)->store->serving());
   response->set_chunk_count(usage.chunk_count);
   response->set_capacity_bytes(usage.capacity_bytes);
   response->set_used_bytes(usage.used_bytes);

@@ -10,21 +10,24 @@
 
 namespace ballast::chunkserver {
 
-// The ChunkData service over one store. Bulk calls are raw methods, whose messages are never copied
-// into Protocol Buffers objects (common/rpc/raw_block_codec.h); each is an object of its own
-// (write_stream.h, read_stream.h). Reactions never block; disk work runs on the pool.
+// The ChunkData service of the chunk servers of a directory, usually one. Bulk calls are raw
+// methods, whose messages are never copied into Protocol Buffers objects
+// (common/rpc/raw_block_codec.h); each is an object of its own (write_stream.h, read_stream.h).
+// Reactions never block; disk work runs on the pool.
 //
-// Needs no master: it serves as soon as the store does.
-// Lifetime: store and pool outlive it. To stop: Drain, shut the gRPC server down, WaitIdle,
-// destroy.
+// Needs no master: it serves as soon as the stores do. Requests name the server meant by its id;
+// those that may leave it out mean the only one.
+// Lifetime: directory, pools and stores outlive it. To stop: Drain, shut the gRPC server down,
+// WaitIdle, destroy.
 class ChunkDataService final
     : public v1::ChunkData::WithRawCallbackMethod_WriteChunk<
           v1::ChunkData::WithRawCallbackMethod_ReadChunk<
               v1::ChunkData::WithCallbackMethod_StatChunk<
                   v1::ChunkData::WithCallbackMethod_GetServerStatus<v1::ChunkData::Service>>>> {
  public:
-  ChunkDataService(ChunkStore& store, ThreadPool& disk, DataServiceOptions options)
-      : context_(store, disk, std::move(options)) {}
+  ChunkDataService(const StoreDirectory& directory, ThreadPool& disk, BulkChannelPool& channels,
+                   DataServiceOptions options)
+      : context_(directory, disk, channels, std::move(options)) {}
 
   // From now on new calls get NOT_READY; running ones go on. Does not block.
   void Drain() { context_.Drain(); }

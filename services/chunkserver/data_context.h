@@ -12,38 +12,39 @@
 #include "common/env/executor.h"
 #include "common/rpc/buffer_pool.h"
 #include "common/rpc/bulk_channel.h"
-#include "services/chunkserver/store/chunk_store.h"
+#include "services/chunkserver/store_directory.h"
 
 namespace ballast::chunkserver {
 
 struct DataServiceOptions {
-  std::string server_id;
   std::string cluster_id;
-  uint64_t boot_epoch = 0;
   size_t streams_max = 256;  // reads and writes together; more are refused with OVERLOADED
-  absl::Duration deadline_max = absl::Hours(1);       // streams must name a deadline within this
-  absl::Duration connect_timeout = absl::Seconds(5);  // to the next server of a chain
-  uint64_t read_message_bytes = KiB(512);             // where the reader names none
+  absl::Duration deadline_max = absl::Hours(1);  // streams must name a deadline within this
+  uint64_t read_message_bytes = KiB(512);        // where the reader names none
 };
 
-// What all streams of the data service share. Thread-safe; outlives them all.
+// How a chunk server keeps its connections to others: idle ones, and the time to open one.
+inline constexpr size_t kIdleConnections = 32;
+inline constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+
+// What all streams of the data service share. Thread-safe; outlives them all, as does what it is
+// given.
 class DataContext {
  public:
-  // Read buffers and idle connections that are kept.
-  static constexpr size_t kBuffersKept = 16;
-  static constexpr size_t kIdleConnections = 32;
+  static constexpr size_t kBuffersKept = 16;  // read buffers
 
-  DataContext(ChunkStore& store_in, ThreadPool& disk_in, DataServiceOptions options_in)
-      : store(store_in),
+  DataContext(const StoreDirectory& directory_in, ThreadPool& disk_in, BulkChannelPool& channels_in,
+              DataServiceOptions options_in)
+      : directory(directory_in),
         disk(disk_in),
+        channels(channels_in),
         options(std::move(options_in)),
-        channels(kIdleConnections, options.connect_timeout),
         read_buffers(BufferPool::Make(kBulkPayloadBytesMax, kBuffersKept)) {}
 
-  ChunkStore& store;
+  const StoreDirectory& directory;
   ThreadPool& disk;
+  BulkChannelPool& channels;  // to the next servers of chains
   const DataServiceOptions options;
-  BulkChannelPool channels;
   const std::shared_ptr<BufferPool> read_buffers;
 
   // One more stream. False: draining, or too many.

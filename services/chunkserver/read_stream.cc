@@ -95,7 +95,10 @@ absl::Status ReadStream::Open() {
       message_bytes % kBlockBytes != 0) {
     return InvalidArgument("message_bytes must be whole blocks of 64 KiB, 1 to 16");
   }
-  ASSIGN_OR_RETURN(chunk_, context_.store.Open(ChunkHandle(request_.handle())));
+  ASSIGN_OR_RETURN(const ServedStore* const served,
+                   context_.directory.FindOrOnly(request_.server_id()));
+  store_ = served->store;
+  ASSIGN_OR_RETURN(chunk_, store_->Open(ChunkHandle(request_.handle())));
   const uint64_t length = chunk_->header.length_bytes;
   const uint64_t begin = request_.offset_bytes();
   if (begin >= length) {
@@ -107,7 +110,7 @@ absl::Status ReadStream::Open() {
   blocks_at_once_ = message_bytes / kBlockBytes;
   next_block_ = begin / kBlockBytes;
   end_block_ = BlockCount(end);
-  context_.store.CountRead(ChunkHandle(request_.handle()));
+  store_->CountRead(ChunkHandle(request_.handle()));
   return absl::OkStatus();
 }
 
@@ -115,7 +118,7 @@ absl::StatusOr<grpc::ByteBuffer> ReadStream::ReadOne() {
   std::unique_ptr<BufferPool::Buffer> buffer = context_.read_buffers->Take();
   const uint64_t count = std::min(blocks_at_once_, end_block_ - next_block_);
   ASSIGN_OR_RETURN(const size_t bytes,
-                   context_.store.ReadBlocks(*chunk_, next_block_, count, buffer->data()));
+                   store_->ReadBlocks(*chunk_, next_block_, count, buffer->data()));
   BulkPayload payload;
   payload.offset_bytes = next_block_ * kBlockBytes;
   const auto first = chunk_->header.blocks.begin() + static_cast<ptrdiff_t>(next_block_);

@@ -54,6 +54,7 @@ class ReadStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   grpc::ByteBuffer sending_;          // belongs to the write under way
 
   // Used by Work alone, which runs once at a time.
+  ChunkStore* store_ = nullptr;  // of the server meant
   std::shared_ptr<const OpenChunk> chunk_;
   uint64_t blocks_at_once_ = 0;
   uint64_t next_block_ = 0;

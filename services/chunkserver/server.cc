@@ -93,11 +93,13 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
     }
   };
   server->store_ = std::make_unique<ChunkStore>(fs, std::move(store));
+  server->directory_.Add(ServedStore{.server_id = server->identity_->server_id(),
+                                     .boot_epoch = server->identity_->boot_epoch(),
+                                     .store = server->store_.get()});
   DataServiceOptions data;
-  data.server_id = server->identity_->server_id();
   data.cluster_id = server->identity_->cluster_id();
-  data.boot_epoch = server->identity_->boot_epoch();
-  server->service_ = std::make_unique<ChunkDataService>(*server->store_, *server->disk_, data);
+  server->service_ = std::make_unique<ChunkDataService>(server->directory_, *server->disk_,
+                                                        server->channels_, data);
   ASSIGN_OR_RETURN(server->port_,
                    GrpcServer::Start(options.listen, {server->service_.get()}, &TuneBulkServer));
   server->StartControl(options, std::move(fences));

@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "common/env/executor.h"
 #include "common/env/file_system.h"
+#include "common/rpc/bulk_channel.h"
 #include "common/rpc/grpc_server.h"
 #include "common/rpc/shardctl_client.h"
 #include "common/rpc/shardctl_watcher.h"
@@ -73,7 +74,9 @@ class Server {
 
   std::unique_ptr<Executor> control_;  // heartbeats; nothing that blocks
   std::shared_ptr<PostGate> gate_;     // leads to control_
+  BulkChannelPool channels_{kIdleConnections, kConnectTimeout};
   std::unique_ptr<ChunkStore> store_;
+  StoreDirectory directory_;  // of one
   std::unique_ptr<ThreadPool> disk_;
   std::unique_ptr<ChunkDataService> service_;
   std::unique_ptr<GrpcServer> port_;

@@ -133,11 +133,11 @@ void WriteStream::OnChainDone(absl::StatusOr<v1::WriteChunkResponse> answer) {
 }
 
 absl::Status WriteStream::Named(const absl::Status& status) const {
-  if (ReasonOf(status) != v1::REASON_NO_SPACE) {
+  if (ReasonOf(status) != v1::REASON_NO_SPACE || served_ == nullptr) {
     return status;
   }
   v1::ErrorDetail detail = *DetailOf(status);
-  detail.set_server_id(context_.options.server_id);
+  detail.set_server_id(served_->server_id);
   return MakeError(detail, status.message());
 }
 
@@ -182,7 +182,7 @@ void WriteStream::Work() {
       phase_ = Phase::kAnswered;
       if (status.ok()) {
         v1::WriteChunkResponse answer;
-        answer.add_server_ids(context_.options.server_id);
+        answer.add_server_ids(served_->server_id);
         for (const std::string& id : *chain_servers_) {
           answer.add_server_ids(id);
         }
@@ -204,14 +204,10 @@ void WriteStream::Work() {
 }
 
 absl::Status WriteStream::ProcessHeader(const v1::WriteChunkHeader& header) {
-  if (header.server_id() != context_.options.server_id) {
-    return MakeError(v1::REASON_UNKNOWN_SERVER,
-                     absl::StrCat("this is chunk server ", context_.options.server_id, ", not ",
-                                  header.server_id().substr(0, 64)));
-  }
+  ASSIGN_OR_RETURN(served_, context_.directory.Find(header.server_id()));
   RETURN_IF_ERROR(CheckChain(header));
-  ASSIGN_OR_RETURN(
-      writer_, context_.store.StartWrite(ChunkHandle(header.handle()), header.length_hint_bytes()));
+  ASSIGN_OR_RETURN(writer_, served_->store->StartWrite(ChunkHandle(header.handle()),
+                                                       header.length_hint_bytes()));
   if (header.forward_size() > 0) {
     next_server_id_ = header.forward(0).server_id();
     ChainForwarder::Events events;

@@ -79,6 +79,7 @@ class WriteStream final : public grpc::ServerReadReactor<grpc::ByteBuffer>,
   grpc::ByteBuffer incoming_;          // belongs to the read under way
 
   // Used by Work alone, which runs once at a time.
+  const ServedStore* served_ = nullptr;  // the server meant, once the header has named it
   std::unique_ptr<ChunkWriter> writer_;
   bool has_header_ = false;
   std::string next_server_id_;

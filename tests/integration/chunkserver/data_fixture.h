@@ -65,6 +65,8 @@ class TestDataServer {
                                                                 .open_files_max = 16,
                                                                 .on_news = nullptr});
     CHECK_OK(RecoverChunks(*store_, nullptr).status());
+    directory_ = std::make_unique<StoreDirectory>(
+        ServedStore{.server_id = id_, .boot_epoch = 1, .store = store_.get()});
     Start("127.0.0.1:0");
   }
   ~TestDataServer() { Stop(); }
@@ -101,10 +103,8 @@ class TestDataServer {
  private:
   void Start(const std::string& listen) {
     DataServiceOptions options;
-    options.server_id = id_;
     options.cluster_id = kCluster;
-    options.boot_epoch = 1;
-    service_ = std::make_unique<ChunkDataService>(*store_, disk_, options);
+    service_ = std::make_unique<ChunkDataService>(*directory_, disk_, channels_, options);
     auto server = GrpcServer::Start(listen, {service_.get()}, &TuneBulkServer);
     CHECK_OK(server.status());
     server_ = *std::move(server);
@@ -115,7 +115,9 @@ class TestDataServer {
   const std::string id_;
   std::string root_;
   ThreadPool disk_;
+  BulkChannelPool channels_{kIdleConnections, absl::Seconds(5)};
   std::unique_ptr<ChunkStore> store_;
+  std::unique_ptr<StoreDirectory> directory_;
   std::unique_ptr<ChunkDataService> service_;
   std::unique_ptr<GrpcServer> server_;
   std::string address_;

@@ -292,6 +292,12 @@ TEST_F(DataServiceTest, RefusesOtherClustersServersAndEndlessStreams) {
 
   v1::ReplicaLocation wrong = a.location();
   wrong.set_server_id(MakeUuid());
+  EXPECT_THAT(io_.ReadChunk({.handle = kHandle, .replica = wrong},
+                            [](absl::string_view) { return absl::OkStatus(); })
+                  .status,
+              HasReason(v1::REASON_UNKNOWN_SERVER));
+  EXPECT_THAT(io_.StatChunk(wrong, kHandle, false, absl::Seconds(5)),
+              HasReason(v1::REASON_UNKNOWN_SERVER));
   EXPECT_THAT(io_.WriteChunk({.handle = ChunkHandle(3), .chain = {wrong}}, source),
               HasReason(v1::REASON_UNKNOWN_SERVER));
   EXPECT_THAT(
