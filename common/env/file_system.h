@@ -50,6 +50,10 @@ class File {
   // at least `bytes`, new bytes read as zero.
   virtual absl::Status Allocate(uint64_t bytes) = 0;
 
+  // Gives back the space of [offset, offset + bytes), which reads as zero and goes on doing so; the
+  // length stays. A hint: never fails, promises nothing.
+  virtual void ReleaseZeros(uint64_t /*offset*/, uint64_t /*bytes*/) {}
+
   virtual absl::StatusOr<uint64_t> Size() = 0;
 
   // Descriptor for readahead and sendfile, or -1 where there is none (simulated files).

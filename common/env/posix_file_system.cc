@@ -107,6 +107,11 @@ class PosixFile final : public File {
     return error == 0 ? absl::OkStatus() : ErrnoStatus(error, "allocate", path_);
   }
 
+  void ReleaseZeros(uint64_t offset, uint64_t bytes) override {
+    fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+              static_cast<off_t>(bytes));
+  }
+
   absl::StatusOr<uint64_t> Size() override {
     struct stat info;
     if (fstat(fd_, &info) != 0) {

@@ -75,4 +75,13 @@ void ChunkIndex::VisitShard(ShardId shard, uint64_t from,
   }
 }
 
+void ChunkIndex::Visit(ChunkHandle after,
+                       absl::FunctionRef<bool(ChunkHandle, const ReplicaFacts&)> visit) const {
+  for (auto it = chunks_.upper_bound(after.value()); it != chunks_.end(); ++it) {
+    if (!visit(ChunkHandle(it->first), Unpack(it->second))) {
+      return;
+    }
+  }
+}
+
 }  // namespace ballast::chunkserver

@@ -44,6 +44,10 @@ class ChunkIndex {
   void VisitShard(ShardId shard, uint64_t from,
                   absl::FunctionRef<bool(ChunkHandle, const ReplicaFacts&)> visit) const;
 
+  // The same for all chunks with handles above `after`.
+  void Visit(ChunkHandle after,
+             absl::FunctionRef<bool(ChunkHandle, const ReplicaFacts&)> visit) const;
+
   uint64_t size() const { return chunks_.size(); }
   uint64_t corrupt_count() const { return corrupt_count_; }
   // What the files take on disk (see ChunkFileBytesOnDisk).

@@ -43,6 +43,7 @@ std::string StoreLayout::ChunkFile(ChunkHandle handle) const {
 ChunkStore::ChunkStore(FileSystem& fs, ChunkStoreOptions options)
     : fs_(fs), options_(std::move(options)), layout_(options_.folder) {
   CHECK_GT(options_.open_files_max, 0u);
+  CHECK(!options_.capacity_is_nominal || options_.capacity_bytes > 0);
 }
 
 ChunkStore::~ChunkStore() {
@@ -78,16 +79,20 @@ absl::Status ChunkStore::DiskError(const absl::Status& status) {
 }
 
 uint64_t ChunkStore::CapacityBytes(const SpaceInfo& space) const {
+  if (options_.capacity_is_nominal) {
+    return options_.capacity_bytes;
+  }
   return options_.capacity_bytes == 0 ? space.capacity_bytes
                                       : std::min(options_.capacity_bytes, space.capacity_bytes);
 }
 
-absl::Status ChunkStore::Reserve(uint64_t more_bytes) {
+absl::Status ChunkStore::Reserve(uint64_t more_bytes, Backing backing) {
   ASSIGN_OR_RETURN(const SpaceInfo space, fs_.Space(options_.folder));
   absl::MutexLock lock(&mu_);
   const uint64_t taken = index_.bytes_on_disk() + reserved_bytes_;
+  const uint64_t disk_bytes = backing == Backing::kDisk ? more_bytes : 0;
   if (taken + more_bytes > CapacityBytes(space) ||
-      more_bytes + options_.free_bytes_min > space.free_bytes) {
+      disk_bytes + options_.free_bytes_min > space.free_bytes) {
     return MakeError(
         v1::REASON_NO_SPACE,
         absl::StrCat("no room for ", more_bytes, " bytes: ", taken, " of ", CapacityBytes(space),
@@ -154,11 +159,24 @@ absl::StatusOr<std::unique_ptr<ChunkWriter>> ChunkStore::StartWrite(ChunkHandle 
   std::unique_ptr<ChunkWriter> writer(new ChunkWriter(*this, handle, path, *std::move(file), 0));
   if (length_hint_bytes > 0) {
     const uint64_t bytes = ChunkFileBytesOnDisk(length_hint_bytes);
-    RETURN_IF_ERROR(Reserve(bytes));
+    RETURN_IF_ERROR(Reserve(bytes, Backing::kDisk));
     writer->reserved_bytes_ = bytes;
     RETURN_IF_ERROR(DiskError(writer->file_->Allocate(bytes)));
   }
   return writer;
+}
+
+absl::Status ChunkStore::CreateZeroChunk(ChunkHandle handle, uint64_t length_bytes) {
+  if (length_bytes == 0 || length_bytes > kChunkBytesMax) {
+    return InvalidArgument(absl::StrCat("no chunk has ", length_bytes, " bytes"));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<ChunkWriter> writer, StartWrite(handle, 0));
+  const uint64_t bytes = ChunkFileBytesOnDisk(length_bytes);
+  RETURN_IF_ERROR(Reserve(bytes, Backing::kNone));
+  writer->reserved_bytes_ = bytes;
+  RETURN_IF_ERROR(writer->AppendZeros(length_bytes));
+  RETURN_IF_ERROR(writer->Prepare(length_bytes, CombineBlocks(writer->blocks_, length_bytes)));
+  return writer->Commit();
 }
 
 absl::StatusOr<ReplicaFacts> ChunkStore::FindForUse(ChunkHandle handle) {
@@ -351,6 +369,20 @@ StoreUsage ChunkStore::Usage() {
   usage.chunk_count = index_.size();
   usage.corrupt_count = index_.corrupt_count();
   return usage;
+}
+
+std::vector<std::pair<ChunkHandle, ReplicaFacts>> ChunkStore::List(ChunkHandle after,
+                                                                   size_t chunks_max) {
+  std::vector<std::pair<ChunkHandle, ReplicaFacts>> out;
+  absl::MutexLock lock(&mu_);
+  index_.Visit(after, [&](ChunkHandle handle, const ReplicaFacts& facts) {
+    if (out.size() == chunks_max) {
+      return false;
+    }
+    out.emplace_back(handle, facts);
+    return true;
+  });
+  return out;
 }
 
 void ChunkStore::Notify(ChunkHandle handle, const std::optional<ReplicaFacts>& before) {

@@ -48,7 +48,9 @@ class StoreLayout {
 struct ChunkStoreOptions {
   std::string folder;  // formatted (store/server_identity.h)
   std::string cluster_id;
-  uint64_t capacity_bytes = 0;        // what chunks may take in all; 0: the whole file system
+  uint64_t capacity_bytes = 0;  // what chunks may take in all; 0: the whole file system
+  // The disk's own size does not bound capacity_bytes (> 0): for stores of sparse chunks.
+  bool capacity_is_nominal = false;
   uint64_t free_bytes_min = MiB(32);  // left free on the file system
   size_t open_files_max = 256;        // chunk files kept open for reading
   // Called after every change that reports tell of, with the store locked: it may only post.
@@ -122,6 +124,12 @@ class ChunkStore {
   absl::StatusOr<std::unique_ptr<ChunkWriter>> StartWrite(ChunkHandle handle,
                                                           uint64_t length_hint_bytes);
 
+  // Makes a whole chunk of zeros that takes next to no space on the disk, though it is counted by
+  // its length. Durable on return; verified, since there is nothing to read. Codes as StartWrite,
+  // and
+  //   INVALID_ARGUMENT                   length_bytes is not 1..kChunkBytesMax
+  absl::Status CreateZeroChunk(ChunkHandle handle, uint64_t length_bytes);
+
   // --- reading ---
   // The chunk's open file, with a whole and fitting header.
   //   NOT_FOUND / CHUNK_NOT_FOUND; DATA_LOSS / CHECKSUM_MISMATCH
@@ -149,6 +157,8 @@ class ChunkStore {
 
   // --- facts ---
   StoreUsage Usage();
+  // The chunks with handles above `after`, ascending, at most `chunks_max`. Does not block.
+  std::vector<std::pair<ChunkHandle, ReplicaFacts>> List(ChunkHandle after, size_t chunks_max);
   // False once the disk has failed a write, a sync or a read.
   bool healthy() const { return healthy_.load(std::memory_order_relaxed); }
   const StoreLayout& layout() const { return layout_; }
@@ -171,7 +181,8 @@ class ChunkStore {
   friend class ChunkWriter;
 
   // What the writer needs: see ChunkWriter.
-  absl::Status Reserve(uint64_t more_bytes);
+  enum class Backing { kDisk, kNone };  // whether the disk must have the bytes free, too
+  absl::Status Reserve(uint64_t more_bytes, Backing backing);
   absl::Status EnsureFolder(ChunkHandle handle) ABSL_LOCKS_EXCLUDED(mu_);
   void ReleaseWrite(ChunkHandle handle, uint64_t reserved_bytes);
   void Publish(ChunkHandle handle, const ReplicaFacts& facts, uint64_t reserved_bytes);
@@ -208,6 +219,7 @@ class ChunkStore {
 };
 
 // A chunk being written, under a temporary name. Used by one thread at a time; every method blocks.
+// Blocks of zeros are not written, and long runs of them take no space once prepared.
 // After an error only destruction makes sense. Destroyed without Commit it removes what it wrote
 // (also blocking).
 class ChunkWriter {
@@ -237,6 +249,15 @@ class ChunkWriter {
   ChunkWriter(ChunkStore& store, ChunkHandle handle, std::string path, std::unique_ptr<File> file,
               uint64_t reserved_bytes);
   absl::Status MakeRoom(uint64_t data_bytes);
+  absl::Status WriteBlocks(const VerifiedBlocks& blocks);
+  absl::Status AppendZeros(uint64_t bytes);
+  void NoteZeros(uint64_t offset, uint64_t bytes);
+
+  // Data that reads as zero because it was never written.
+  struct ZeroRun {
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+  };
 
   ChunkStore& store_;
   const ChunkHandle handle_;
@@ -246,6 +267,7 @@ class ChunkWriter {
   uint64_t length_ = 0;      // of data appended
   uint64_t writeback_started_ = 0;
   std::vector<Crc32c> blocks_;
+  std::vector<ZeroRun> zero_runs_;  // ascending, not touching
   Crc32c crc32c_;
   bool prepared_ = false;
   bool committed_ = false;

@@ -14,6 +14,48 @@ namespace {
 
 // Write-back is started once so much is dirty, so that the final sync finds little to do.
 constexpr uint64_t kWritebackStepBytes = MiB(4);
+// Shorter runs of zeros keep their space: files of many small holes are slow to read.
+constexpr uint64_t kHoleBytesMin = MiB(1);
+
+Crc32c CrcOfZeros(uint64_t bytes) { return ComputeCrc32c(std::string(bytes, '\0')); }
+
+// Of a whole block of zeros.
+Crc32c ZeroBlockCrc() {
+  static const Crc32c crc = CrcOfZeros(kBlockBytes);
+  return crc;
+}
+
+bool AllZero(absl::string_view bytes) {
+  return bytes.empty() ||
+         (bytes.front() == 0 && bytes.substr(1) == bytes.substr(0, bytes.size() - 1));
+}
+
+// Walks through bytes that lie in pieces.
+class PieceCursor {
+ public:
+  explicit PieceCursor(const std::vector<absl::string_view>& pieces) : pieces_(pieces) {}
+
+  // The next `bytes` bytes as parts of pieces; so many are there.
+  std::vector<absl::string_view> Take(uint64_t bytes) {
+    std::vector<absl::string_view> parts;
+    while (bytes > 0) {
+      const absl::string_view part = pieces_[index_].substr(at_, bytes);
+      parts.push_back(part);
+      bytes -= part.size();
+      at_ += part.size();
+      if (at_ == pieces_[index_].size()) {
+        ++index_;
+        at_ = 0;
+      }
+    }
+    return parts;
+  }
+
+ private:
+  const std::vector<absl::string_view>& pieces_;
+  size_t index_ = 0;
+  size_t at_ = 0;  // in pieces_[index_]
+};
 
 }  // namespace
 
@@ -58,7 +100,7 @@ absl::Status ChunkWriter::MakeRoom(uint64_t data_bytes) {
   // A chunk of unknown length doubles what it reserves.
   const uint64_t want =
       ChunkFileBytesOnDisk(std::min(std::max(data_bytes, 2 * reserved_bytes_), kChunkBytesMax));
-  RETURN_IF_ERROR(store_.Reserve(want - reserved_bytes_));
+  RETURN_IF_ERROR(store_.Reserve(want - reserved_bytes_, ChunkStore::Backing::kDisk));
   reserved_bytes_ = want;
   return store_.DiskError(file_->Allocate(want));
 }
@@ -72,15 +114,51 @@ absl::Status ChunkWriter::Append(const VerifiedBlocks& blocks) {
     return InvalidArgument(absl::StrCat("a chunk has at most ", kChunkBytesMax, " bytes"));
   }
   RETURN_IF_ERROR(MakeRoom(length_ + blocks.bytes()));
-  for (const absl::string_view piece : blocks.pieces()) {
-    RETURN_IF_ERROR(store_.DiskError(file_->WriteAt(kChunkPrefixBytes + length_, piece)));
-    length_ += piece.size();
-  }
+  RETURN_IF_ERROR(WriteBlocks(blocks));
   blocks_.insert(blocks_.end(), blocks.blocks().begin(), blocks.blocks().end());
   if (length_ - writeback_started_ >= kWritebackStepBytes) {
     file_->StartWriteback(kChunkPrefixBytes + writeback_started_, length_ - writeback_started_);
     writeback_started_ = length_;
   }
+  return absl::OkStatus();
+}
+
+absl::Status ChunkWriter::WriteBlocks(const VerifiedBlocks& blocks) {
+  const std::vector<Crc32c>& crcs = blocks.blocks();
+  const bool may_have_zeros = std::find(crcs.begin(), crcs.end(), ZeroBlockCrc()) != crcs.end();
+  PieceCursor cursor(blocks.pieces());
+  // All at once, or block by block.
+  const uint64_t step = may_have_zeros ? kBlockBytes : blocks.bytes();
+  for (uint64_t at = 0; at < blocks.bytes(); at += step) {
+    const uint64_t bytes = std::min(step, blocks.bytes() - at);
+    const std::vector<absl::string_view> parts = cursor.Take(bytes);
+    if (may_have_zeros && std::all_of(parts.begin(), parts.end(), AllZero)) {
+      NoteZeros(length_, bytes);  // the file was just made longer, and reads as zero here
+      length_ += bytes;
+      continue;
+    }
+    for (const absl::string_view part : parts) {
+      RETURN_IF_ERROR(store_.DiskError(file_->WriteAt(kChunkPrefixBytes + length_, part)));
+      length_ += part.size();
+    }
+  }
+  return absl::OkStatus();
+}
+
+void ChunkWriter::NoteZeros(uint64_t offset, uint64_t bytes) {
+  if (!zero_runs_.empty() && zero_runs_.back().offset + zero_runs_.back().bytes == offset) {
+    zero_runs_.back().bytes += bytes;
+  } else {
+    zero_runs_.push_back(ZeroRun{.offset = offset, .bytes = bytes});
+  }
+}
+
+absl::Status ChunkWriter::AppendZeros(uint64_t bytes) {
+  CHECK(length_ == 0 && bytes > 0 && bytes <= kChunkBytesMax);
+  RETURN_IF_ERROR(store_.DiskError(file_->Truncate(kChunkPrefixBytes + bytes)));
+  blocks_.assign(BlockCount(bytes), ZeroBlockCrc());
+  blocks_.back() = CrcOfZeros(BlockLength(bytes, blocks_.size() - 1));
+  length_ = bytes;
   return absl::OkStatus();
 }
 
@@ -100,6 +178,11 @@ absl::Status ChunkWriter::Prepare(uint64_t length_bytes, Crc32c crc32c) {
                      "the checksum of the whole chunk does not fit its blocks'");
   }
   crc32c_ = crc32c;
+  for (const ZeroRun& run : zero_runs_) {
+    if (run.bytes >= kHoleBytesMin) {
+      file_->ReleaseZeros(kChunkPrefixBytes + run.offset, run.bytes);
+    }
+  }
   RETURN_IF_ERROR(store_.DiskError(file_->WriteAt(0, EncodeChunkPrefix(header))));
   ASSIGN_OR_RETURN(const uint64_t size, file_->Size());
   if (size != kChunkPrefixBytes + length_) {

@@ -297,5 +297,101 @@ TEST_F(ChunkStoreTest, ManyThreadsWriteReadAndDelete) {
   EXPECT_EQ(store_->Usage().chunk_count, 4u * 6);
 }
 
+TEST_F(ChunkStoreTest, AChunkOfZerosReadsBackAndVerifies) {
+  for (const uint64_t bytes :
+       {uint64_t{1}, kBlockBytes - 1, kBlockBytes, 3 * kBlockBytes + 5, kChunkBytesMax}) {
+    const ChunkHandle handle(ShardId(2), bytes);
+    ASSERT_OK(store_->CreateZeroChunk(handle, bytes));
+    const std::string zeros(bytes, '\0');
+    EXPECT_THAT(ReadWhole(*store_, handle), IsOkAndHolds(zeros));
+    ASSERT_OK_AND_ASSIGN(const ReplicaFacts facts, store_->Verify(handle));
+    EXPECT_EQ(facts.length_bytes, bytes);
+    EXPECT_EQ(facts.crc32c, ComputeCrc32c(zeros));
+  }
+  EXPECT_GE(store_->Usage().used_bytes, kChunkBytesMax) << "counted by their length";
+  EXPECT_EQ(store_->Usage().incoming_bytes, 0u);
+  EXPECT_TRUE(StagingFiles().empty());
+  fs_.Crash(nullptr);
+  Reopen();
+  EXPECT_THAT(ReadWhole(*store_, ChunkHandle(ShardId(2), 1)), IsOkAndHolds(std::string(1, '\0')));
+  EXPECT_OK(store_->Verify(ChunkHandle(ShardId(2), kChunkBytesMax)));
+}
+
+TEST_F(ChunkStoreTest, RefusesZeroChunksThatAreNoneOrDoNotFit) {
+  EXPECT_THAT(store_->CreateZeroChunk(kHandle, 0), HasReason(v1::REASON_INVALID_ARGUMENT));
+  EXPECT_THAT(store_->CreateZeroChunk(kHandle, kChunkBytesMax + 1),
+              HasReason(v1::REASON_INVALID_ARGUMENT));
+  ASSERT_OK(WriteChunk(*store_, kHandle, "data"));
+  EXPECT_THAT(store_->CreateZeroChunk(kHandle, 5), HasReason(v1::REASON_CHUNK_EXISTS));
+  EXPECT_THAT(ReadWhole(*store_, kHandle), IsOkAndHolds("data"));
+  store_ = nullptr;
+  ASSERT_OK_AND_ASSIGN(store_, OpenStore(fs_, MiB(2)));
+  EXPECT_THAT(store_->CreateZeroChunk(ChunkHandle(1), MiB(3)), HasReason(v1::REASON_NO_SPACE));
+  EXPECT_OK(store_->CreateZeroChunk(ChunkHandle(1), MiB(1)));
+  EXPECT_TRUE(StagingFiles().empty());
+}
+
+TEST_F(ChunkStoreTest, ANominalCapacityHoldsWhateverTheDiskHas) {
+  fs_.SetSpace(MiB(1));
+  store_ = nullptr;
+  ChunkStoreOptions options = StoreOptions(GiB(1));
+  options.capacity_is_nominal = true;
+  store_ = std::make_unique<ChunkStore>(fs_, options);
+  ASSERT_OK(RecoverChunks(*store_, nullptr));
+  EXPECT_EQ(store_->Usage().capacity_bytes, GiB(1));
+  EXPECT_THAT(WriteChunk(*store_, kHandle, RandomBytes(MiB(2), 1), MiB(2)),
+              HasReason(v1::REASON_NO_SPACE))
+      << "bytes that must be written need the disk all the same";
+  EXPECT_OK(WriteChunk(*store_, kHandle, RandomBytes(1000, 1)));
+}
+
+TEST_F(ChunkStoreTest, DataWithRunsOfZerosReadBackAsWritten) {
+  std::string data = RandomBytes(40 * kBlockBytes + 300, 1);
+  std::fill_n(data.begin(), 2 * kBlockBytes, '\0');                         // whole blocks in front
+  std::fill_n(data.begin() + 10 * kBlockBytes + 5, 3 * kBlockBytes, '\0');  // not aligned
+  std::fill_n(data.begin() + 20 * kBlockBytes, 20 * kBlockBytes + 300, '\0');  // to the end
+  for (const uint64_t hint : {uint64_t{0}, uint64_t{data.size()}}) {
+    const ChunkHandle handle(ShardId(4), hint + 1);
+    ASSERT_OK(WriteChunk(*store_, handle, data, hint));
+    EXPECT_THAT(ReadWhole(*store_, handle), IsOkAndHolds(data));
+    EXPECT_OK(store_->Verify(handle));
+  }
+  // A block that only begins with zeros, and one whose pieces are cut oddly.
+  std::string odd(2 * kBlockBytes, '\0');
+  odd[2 * kBlockBytes - 1] = 'x';
+  ASSERT_OK_AND_ASSIGN(auto writer, store_->StartWrite(kHandle, 0));
+  const absl::string_view view = odd;
+  ASSERT_OK_AND_ASSIGN(const VerifiedBlocks blocks,
+                       VerifiedBlocks::Verify({view.substr(0, 7), view.substr(7, kBlockBytes),
+                                               view.substr(7, 0), view.substr(kBlockBytes + 7)},
+                                              Blocks(odd).blocks()));
+  ASSERT_OK(writer->Append(blocks));
+  ASSERT_OK(writer->Prepare(odd.size(), ComputeCrc32c(odd)));
+  ASSERT_OK(writer->Commit());
+  EXPECT_THAT(ReadWhole(*store_, kHandle), IsOkAndHolds(odd));
+}
+
+TEST_F(ChunkStoreTest, ListsItsChunksInPages) {
+  for (uint64_t i = 1; i <= 5; ++i) {
+    ASSERT_OK(WriteChunk(*store_, ChunkHandle(ShardId(static_cast<uint32_t>(i % 2)), i), "x"));
+  }
+  std::vector<ChunkHandle> listed;
+  ChunkHandle last(0);
+  while (true) {
+    const auto page = store_->List(last, 2);
+    if (page.empty()) {
+      break;
+    }
+    EXPECT_LE(page.size(), 2u);
+    for (const auto& [handle, facts] : page) {
+      EXPECT_LT(last, handle);
+      EXPECT_EQ(facts.length_bytes, 1u);
+      last = handle;
+      listed.push_back(handle);
+    }
+  }
+  EXPECT_EQ(listed.size(), 5u);
+}
+
 }  // namespace
 }  // namespace ballast::chunkserver
