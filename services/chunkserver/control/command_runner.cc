@@ -22,7 +22,7 @@ void CommandRunner::Take(uint64_t source,
                          const google::protobuf::RepeatedPtrField<v1::Command>& commands) {
   for (const v1::Command& command : commands) {
     if (std::optional<v1::CommandResult> refused = queue_.Offer(source, command)) {
-      on_result_(source, *std::move(refused));
+      on_result_(QueuedCommand{.source = source, .command = command}, *std::move(refused));
     }
   }
   Advance();
@@ -43,7 +43,7 @@ void CommandRunner::Advance() {
       return;
     }
     if (next->refused.has_value()) {
-      on_result_(next->queued.source, *std::move(next->refused));
+      on_result_(next->queued, *std::move(next->refused));
     } else {
       Run(std::move(next->queued));
     }
@@ -83,7 +83,7 @@ void CommandRunner::Run(QueuedCommand queued) {
     gate->Post([this, queued, status] {
       --running_;
       queue_.Finish(queued);
-      on_result_(queued.source, MakeCommandResult(queued.command, status));
+      on_result_(queued, MakeCommandResult(queued.command, status));
       Advance();
     });
   });

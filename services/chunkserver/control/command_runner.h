@@ -23,14 +23,14 @@ using PostBlocking = std::function<void(Task)>;
 //
 // Guarantees: as CommandQueue; in addition every command that was taken in has one result, unless
 // the process ends first. A disk that cannot store fences carries out nothing. Concurrency: lives
-// on the heartbeater's executor: called there, `on_result` runs there. Lifetime: `store` and
-// `identity` outlive the tasks it posted; `gate` leads to its executor.
+// on one executor: called there, `on_result` runs there. Lifetime: `store` and `identity` outlive
+// the tasks it posted; `gate` leads to its executor and is closed before it is destroyed.
 class CommandRunner {
  public:
   static constexpr size_t kCommandsMax = 4096;
   static constexpr int kRunningMax = 2;
 
-  using OnResult = absl::AnyInvocable<void(uint64_t source, v1::CommandResult result)>;
+  using OnResult = absl::AnyInvocable<void(const QueuedCommand& command, v1::CommandResult result)>;
 
   CommandRunner(ChunkStore& store, ServerIdentity& identity, FenceTable fences,
                 std::shared_ptr<PostGate> gate, PostBlocking post_blocking, OnResult on_result);

@@ -40,9 +40,9 @@ Heartbeater::Heartbeater(HeartbeaterOptions options, Executor& executor, Clock& 
                  },
              .on_fatal = [this](const absl::Status& status) { Fail(status); }},
       commands_(store, identity, std::move(fences), gate, post_blocking,
-                [this](uint64_t source, v1::CommandResult result) {
+                [this](const QueuedCommand& command, v1::CommandResult result) {
                   for (auto& [group, session] : sessions_) {
-                    if (session->source() == source) {
+                    if (session->source() == command.source) {
                       session->AddResult(std::move(result));
                       return;
                     }
