@@ -16,8 +16,8 @@
 namespace ballast::gateway {
 
 struct EmbeddedBackendOptions {
-  // Below which the embedded cluster makes a scratch folder for its state, removed at the end. Empty:
-  // where $TMPDIR says, else /tmp.
+  // Below which the embedded cluster makes a scratch folder for its state, removed at the end.
+  // Empty: where $TMPDIR says, else /tmp.
   std::string folder;
   // Length of a chunk that is adopted by name, 1 .. kChunkBytesMax.
   uint64_t chunk_bytes = kChunkBytesMax;

@@ -30,8 +30,11 @@ struct ReplicaView {
   int position = -1;      // in the cluster view; -1: not registered any more
   bool counts = false;    // live, not trimmed, its server neither dead nor removed
   bool verified = false;  // counts, and its whole checksum was checked lately
-  bool draining = false;  // counts, on a server that is to be emptied
+  bool expected = false;  // logged and not reported yet by its living server: just written
+  bool draining = false;  // present, on a server that is to be emptied
   bool trimmed = false;
+  // There is no need for another one in its place.
+  bool present() const { return counts || expected; }
 };
 
 // Where a chunk is: every server that is known to hold it or to have held it, in any standing.
@@ -43,12 +46,15 @@ struct ChunkPicture {
 
   int counting() const { return Count(&ReplicaView::counts); }
   int verified() const { return Count(&ReplicaView::verified); }
-  // Those that count and are to stay.
+  int present() const {
+    int count = 0;
+    for (const ReplicaView& replica : replicas) count += replica.present();
+    return count;
+  }
+  // Those that are present and are to stay.
   int staying() const {
     int count = 0;
-    for (const ReplicaView& replica : replicas) {
-      count += replica.counts && !replica.draining;
-    }
+    for (const ReplicaView& replica : replicas) count += replica.present() && !replica.draining;
     return count;
   }
   const ReplicaView* Find(ServerIndex server) const {
@@ -82,7 +88,9 @@ inline ChunkPicture PictureOf(const ClusterView& view, const ShardLens& lens, Ch
     const bool lives = replica.position >= 0 && view.at(static_cast<size_t>(replica.position)).live;
     replica.counts = reported && lives && !replica.trimmed;
     replica.verified = replica.counts && (flags & ChunkRecord::kVerified) != 0;
-    replica.draining = replica.counts && view.at(static_cast<size_t>(replica.position)).draining;
+    replica.expected = !reported && lives && !replica.trimmed &&
+                       (flags & ChunkRecord::kLogged) != 0 && (flags & ChunkRecord::kCorrupt) == 0;
+    replica.draining = replica.present() && view.at(static_cast<size_t>(replica.position)).draining;
   });
   return picture;
 }

@@ -14,7 +14,7 @@ namespace {
 bool HasZone(const ClusterView& view, const ChunkPicture& picture, uint32_t zone,
              ServerIndex except) {
   return std::any_of(picture.replicas.begin(), picture.replicas.end(), [&](const ReplicaView& r) {
-    return r.counts && !r.draining && r.server != except &&
+    return r.present() && !r.draining && r.server != except &&
            view.ZoneAt(static_cast<size_t>(r.position)) == zone;
   });
 }
@@ -30,7 +30,7 @@ struct TargetSearch {
 };
 
 TargetSearch FindTargets(const ClusterView& view, const std::vector<CopyLoad>& load,
-                         const CopyLimits& limits, const ChunkPicture& picture) {
+                         const CopySlots& slots, const ChunkPicture& picture) {
   TargetSearch search;
   bool found_new_zone = false;
   for (size_t i = 0; i < view.size(); ++i) {
@@ -43,7 +43,7 @@ TargetSearch FindTargets(const ClusterView& view, const std::vector<CopyLoad>& l
       continue;
     }
     search.any_roomy = true;
-    if (load[i].incoming >= limits.incoming_max) {
+    if (load[i].incoming >= slots.incoming_max) {
       continue;
     }
     const bool new_zone = !HasZone(view, picture, view.ZoneAt(i), ServerIndex(0));
@@ -78,13 +78,14 @@ size_t Draw(const ClusterView& view, const std::vector<size_t>& positions, Rng& 
 
 Assessment Assess(const ChunkPicture& picture) {
   const int wanted = static_cast<int>(picture.wanted_replicas);
-  const int counting = picture.counting();
+  const int present = picture.present();
   const int staying = picture.staying();
-  if (counting == 0) {
+  if (present == 0) {
     return {ChunkNeed::kLost, 0};
   }
-  if (counting < wanted) {
-    return {ChunkNeed::kCopy, counting};
+  if (present < wanted) {
+    // Without a source there is nothing to do yet: the expected ones are awaited.
+    return picture.counting() == 0 ? Assessment{} : Assessment{ChunkNeed::kCopy, present};
   }
   if (staying < wanted) {
     return {ChunkNeed::kDrain, staying};
@@ -93,10 +94,10 @@ Assessment Assess(const ChunkPicture& picture) {
 }
 
 absl::StatusOr<PlannedCopy> PlanCopy(const ClusterView& view, const std::vector<CopyLoad>& load,
-                                     const CopyLimits& limits, const ChunkPicture& picture,
+                                     const CopySlots& slots, const ChunkPicture& picture,
                                      Rng& rng) {
   CHECK_EQ(load.size(), view.size());
-  const TargetSearch targets = FindTargets(view, load, limits, picture);
+  const TargetSearch targets = FindTargets(view, load, slots, picture);
   if (targets.found.empty()) {
     if (targets.any_roomy) {
       return MakeError(v1::REASON_OVERLOADED, "every server that may take it is busy with copies");
@@ -111,7 +112,7 @@ absl::StatusOr<PlannedCopy> PlanCopy(const ClusterView& view, const std::vector<
   for (const ReplicaView& replica : picture.replicas) {
     if (replica.counts) {
       const CopyLoad& own = load[static_cast<size_t>(replica.position)];
-      sources.emplace_back(own.outgoing >= limits.outgoing_max, !replica.verified, own.outgoing,
+      sources.emplace_back(own.outgoing >= slots.outgoing_max, !replica.verified, own.outgoing,
                            rng.Next(), replica.server);
     }
   }

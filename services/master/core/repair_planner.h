@@ -17,15 +17,15 @@ namespace ballast::master {
 // What a chunk lacks.
 enum class ChunkNeed : uint8_t {
   kNone,
-  kLost,   // no replica counts: nothing can be done but wait for a server
-  kCopy,   // fewer replicas count than are wanted
+  kLost,   // no replica counts or is expected: nothing can be done but wait for a server
+  kCopy,   // fewer replicas count or are expected than are wanted
   kDrain,  // enough count, but too few on servers that are to stay
   kTrim,   // more on staying servers than are wanted
 };
 
 struct Assessment {
   ChunkNeed need = ChunkNeed::kNone;
-  // kCopy: replicas that count, the fewer the more urgent. kDrain: those that stay.
+  // kCopy: replicas that count or are expected, the fewer the more urgent. kDrain: those that stay.
   int urgency = 0;
 };
 
@@ -38,7 +38,7 @@ struct CopyLoad {
   uint32_t outgoing = 0;  // copies for which it is the first source
 };
 
-struct CopyLimits {
+struct CopySlots {
   uint32_t incoming_max = 2;  // copies to one server at a time
   uint32_t outgoing_max = 4;  // copies from one server at a time
 };
@@ -64,8 +64,7 @@ struct PlannedCopy {
 //   RESOURCE_EXHAUSTED / NO_SPACE           those that may take it have no room
 // Pure, but for the chance in `rng`. O(servers).
 absl::StatusOr<PlannedCopy> PlanCopy(const ClusterView& view, const std::vector<CopyLoad>& load,
-                                     const CopyLimits& limits, const ChunkPicture& picture,
-                                     Rng& rng);
+                                     const CopySlots& slots, const ChunkPicture& picture, Rng& rng);
 
 // Which replica of a chunk with kTrim goes: on the fullest server, in a zone that has another one
 // if any zone has two; ties by server number, so that two leaders choose the same. Only verified

@@ -54,6 +54,17 @@ TEST_F(RepairPlannerTest, NeedsFollowFromWhatCounts) {
   EXPECT_EQ(Assess(Picture({S(4), S(5)}, 3)).need, ChunkNeed::kCopy);
 }
 
+TEST_F(RepairPlannerTest, WhatWasJustWrittenIsAwaitedNotRepaired) {
+  ChunkPicture picture = Picture({S(1), S(2), S(3)}, 3);
+  for (ReplicaView& replica : picture.replicas) {
+    replica.expected = replica.counts;
+    replica.counts = replica.verified = false;
+  }
+  EXPECT_EQ(Assess(picture).need, ChunkNeed::kNone);
+  picture.wanted_replicas = 4;
+  EXPECT_EQ(Assess(picture).need, ChunkNeed::kNone) << "no source yet";
+}
+
 TEST_F(RepairPlannerTest, TheTargetIsInANewZoneAndWithoutTheChunk) {
   Server(3).live = Server(3).accepts = false;  // z2; 1 and 4 are in z0, 2 and 5 in z1
   const ChunkPicture picture = Picture({S(1), S(3)}, 2);
