@@ -20,12 +20,31 @@ constexpr size_t kHealthTextMax = 256;
 constexpr size_t kOutboxMax = 4096;
 constexpr int kCommandsPerReply = 1024;
 constexpr size_t kResendPerReply = 1024;
+constexpr uint32_t kAgeMsMax = 600'000;
 // Claims of servers about bytes are cut here, so that sums of them cannot overflow.
 constexpr uint64_t kBytesClaimMax = uint64_t{1} << 60;
 
-absl::Status CheckFields(const v1::Heartbeat& heartbeat) {
+// What somebody who relays the server's words says of them.
+absl::Status CheckRelay(const v1::Heartbeat& heartbeat, bool is_unary) {
+  if (heartbeat.age_ms() > kAgeMsMax) {
+    return InvalidArgument(absl::StrCat("age_ms is over ", kAgeMsMax));
+  }
+  if (heartbeat.no_lists() && !is_unary) {
+    return InvalidArgument("no_lists is for unary heartbeats: a stream tells every change");
+  }
+  if (heartbeat.no_lists() && heartbeat.shards_size() > 0) {
+    return InvalidArgument("no_lists, and yet `shards` is not empty");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckFields(const v1::Heartbeat& heartbeat, bool is_unary) {
   if (heartbeat.boot_epoch() == 0 || heartbeat.incarnation() == 0) {
     return InvalidArgument("a heartbeat needs boot_epoch and incarnation");
+  }
+  RETURN_IF_ERROR(CheckRelay(heartbeat, is_unary));
+  if (heartbeat.no_beat()) {
+    return absl::OkStatus();  // what it says of the server is not looked at
   }
   if (heartbeat.health() < v1::SERVER_HEALTH_OK ||
       heartbeat.health() > v1::SERVER_HEALTH_STOPPING) {
@@ -39,6 +58,18 @@ absl::Status CheckFields(const v1::Heartbeat& heartbeat) {
     return InvalidArgument("disk_utilization_pct is not within 0..100");
   }
   return heartbeat.address().empty() ? absl::OkStatus() : ValidateAddress(heartbeat.address());
+}
+
+ServerReport ReportOf(const v1::Heartbeat& heartbeat) {
+  ServerReport report;
+  report.capacity_bytes = std::min(heartbeat.capacity_bytes(), kBytesClaimMax);
+  report.used_bytes = std::min(heartbeat.used_bytes(), kBytesClaimMax);
+  report.incoming_bytes = std::min(heartbeat.incoming_bytes(), kBytesClaimMax);
+  report.utilization_pct = heartbeat.disk_utilization_pct();
+  report.health = heartbeat.health();
+  report.health_text = heartbeat.health_text();
+  report.address = heartbeat.address();
+  return report;
 }
 
 }  // namespace
@@ -117,8 +148,9 @@ void HeartbeatIntake::OnUnaryHeartbeat(std::shared_ptr<const v1::Heartbeat> hear
     return;
   }
   Session& session = sessions_[*server];
-  if (heartbeat->sequence() <= session.last_sequence) {
-    done(MakeReply(*server, *heartbeat));  // overtaken by a later one: its lists are history
+  // Of lists that were overtaken by later ones nothing is taken: they are history.
+  if (heartbeat->no_lists() || heartbeat->sequence() <= session.last_sequence) {
+    done(MakeReply(*server, *heartbeat));
     return;
   }
   session.last_sequence = heartbeat->sequence();
@@ -151,7 +183,7 @@ absl::StatusOr<ServerIndex> HeartbeatIntake::Admit(const v1::Heartbeat& heartbea
     return MakeError(v1::REASON_WRONG_CLUSTER,
                      absl::StrCat("this is a master of cluster ", cluster_id_));
   }
-  RETURN_IF_ERROR(CheckFields(heartbeat));
+  RETURN_IF_ERROR(CheckFields(heartbeat, /*is_unary=*/stream == 0));
   if (!view_.directory().known()) {
     return NotReadyError("the registry of chunk servers has not come from shardctl yet",
                          absl::Milliseconds(500));
@@ -169,8 +201,16 @@ absl::StatusOr<ServerIndex> HeartbeatIntake::Admit(const v1::Heartbeat& heartbea
     return InvalidArgument("one stream speaks for one chunk server");
   }
   const Liveness::Holder holder{heartbeat.boot_epoch(), heartbeat.incarnation()};
-  const bool stopping = heartbeat.health() == v1::SERVER_HEALTH_STOPPING;
-  RETURN_IF_ERROR(leader->liveness.OnHeartbeat(index, holder, stream, stopping, view_.Now()));
+  if (heartbeat.no_beat()) {
+    RETURN_IF_ERROR(leader->liveness.OnNoBeat(index, holder, stream));
+  } else {
+    const Liveness::Beat beat{.sender = holder,
+                              .stream = stream,
+                              .stopping = heartbeat.health() == v1::SERVER_HEALTH_STOPPING,
+                              .tells_chunks = !heartbeat.no_lists(),
+                              .age = absl::Milliseconds(heartbeat.age_ms())};
+    RETURN_IF_ERROR(leader->liveness.OnHeartbeat(index, beat, view_.Now()));
+  }
   const auto session = sessions_.find(index);
   if (session == sessions_.end() || session->second.stream != stream ||
       session->second.holder != holder) {
@@ -199,15 +239,9 @@ void HeartbeatIntake::BeginSession(ServerIndex server, uint64_t stream, Liveness
 
 void HeartbeatIntake::Record(ServerIndex server, const v1::Heartbeat& heartbeat) {
   LeaderState& leader = *view_.leader();
-  ServerReport report;
-  report.capacity_bytes = std::min(heartbeat.capacity_bytes(), kBytesClaimMax);
-  report.used_bytes = std::min(heartbeat.used_bytes(), kBytesClaimMax);
-  report.incoming_bytes = std::min(heartbeat.incoming_bytes(), kBytesClaimMax);
-  report.utilization_pct = heartbeat.disk_utilization_pct();
-  report.health = heartbeat.health();
-  report.health_text = heartbeat.health_text();
-  report.address = heartbeat.address();
-  leader.SetReport(server, std::move(report));
+  if (!heartbeat.no_beat()) {
+    leader.SetReport(server, ReportOf(heartbeat));
+  }
   for (const v1::CommandResult& result : heartbeat.results()) {
     const auto order = leader.ledger.Finish(server, result.command_id());
     if (order.has_value() && result.code() != 0) {
@@ -218,6 +252,11 @@ void HeartbeatIntake::Record(ServerIndex server, const v1::Heartbeat& heartbeat)
                {"text", result.text().substr(0, kHealthTextMax)}});
     }
   }
+}
+
+bool HeartbeatIntake::IsLoading(ServerIndex server) const {
+  const ServerReport* const report = view_.leader()->FindReport(server);
+  return report != nullptr && report->health == v1::SERVER_HEALTH_LOADING;
 }
 
 // --- lists
@@ -246,7 +285,7 @@ absl::Status HeartbeatIntake::TakeSlice(Ingest& ingest, bool* more) {
   LeaderState& leader = *view_.leader();
   const v1::Heartbeat& heartbeat = *ingest.heartbeat;
   // A server that is still scanning cannot give complete lists; it gives them afterwards.
-  if (heartbeat.health() == v1::SERVER_HEALTH_LOADING) {
+  if (IsLoading(ingest.server)) {
     return absl::OkStatus();
   }
   const auto take_in = [&](const LiveReplicas::Ingested& ingested) {
@@ -292,7 +331,7 @@ v1::HeartbeatReply HeartbeatIntake::MakeReply(ServerIndex server, const v1::Hear
   if (leader == nullptr || session == sessions_.end()) {
     return reply;
   }
-  if (session->second.stream != 0 && heartbeat.health() != v1::SERVER_HEALTH_LOADING) {
+  if (session->second.stream != 0 && !IsLoading(server)) {
     const absl::Duration patience = leader->liveness.limits().interval * 2;
     for (ShardId shard :
          leader->replicas.ShardsToResend(server, view_.Now(), patience, kResendPerReply)) {

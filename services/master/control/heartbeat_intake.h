@@ -35,9 +35,11 @@ class HeartbeatSink {
 // Guarantees: a heartbeat counts for liveness when it is handed in, however long its lists are;
 // lists are taken in slices of at most kReportPageChunksMax replicas a turn of the executor; one
 // stream speaks for one server; of several streams of a server the newest accepted one counts, the
-// others are closed.
+// others are closed. Heartbeats that somebody relays (age_ms, no_beat, no_lists) are taken as
+// docs/protocols/heartbeat.md says.
 // Refusals (chunkserver_control_service.proto): NOT_LEADER, WRONG_CLUSTER, NOT_READY while the
-// registry is not known, UNKNOWN_SERVER, INVALID_ARGUMENT, DUPLICATE_SERVER, STALE_BOOT.
+// registry is not known, UNKNOWN_SERVER, INVALID_ARGUMENT, DUPLICATE_SERVER, STALE_BOOT,
+// NOT_HOLDER.
 //
 // Concurrency: everything on `executor`.
 // Ownership and lifetime: references outlive it; a sink stays valid until OnStreamEnded or its
@@ -102,6 +104,8 @@ class HeartbeatIntake {
   absl::StatusOr<ServerIndex> Admit(const v1::Heartbeat& heartbeat, uint64_t stream);
   void BeginSession(ServerIndex server, uint64_t stream, Liveness::Holder holder);
   void Record(ServerIndex server, const v1::Heartbeat& heartbeat);
+  // As its latest heartbeat said. Requires: a leader.
+  bool IsLoading(ServerIndex server) const;
   void Continue(std::shared_ptr<Ingest> ingest);
   absl::Status TakeSlice(Ingest& ingest, bool* more);
   v1::HeartbeatReply MakeReply(ServerIndex server, const v1::Heartbeat& heartbeat);

@@ -65,24 +65,47 @@ absl::Status Liveness::CheckHolder(Server& server, Holder sender, SteadyTime now
                        limits_.interval / 10);
 }
 
-absl::Status Liveness::OnHeartbeat(ServerIndex index, Holder sender, uint64_t stream, bool stopping,
-                                   SteadyTime now) {
+absl::Status Liveness::OnHeartbeat(ServerIndex index, const Beat& beat, SteadyTime now) {
   const auto it = servers_.find(index);
   CHECK(it != servers_.end()) << " server " << index;
+  CHECK_GE(beat.age, absl::ZeroDuration());
   Server& server = it->second;
-  if (absl::Status status = CheckHolder(server, sender, now); !status.ok()) {
+  if (absl::Status status = CheckHolder(server, beat.sender, now); !status.ok()) {
     return status;
   }
-  if (server.holder != sender) {
+  const bool is_first = !server.holder.has_value();
+  if (server.holder != beat.sender) {
     server.rival.reset();
   }
-  server.holder = sender;
-  server.stream = stream;
-  server.silent_since = ObservedAt(now);
-  server.heartbeat_at = now;
+  server.holder = beat.sender;
+  server.stream = beat.stream;
+  server.heartbeat_count += beat.tells_chunks ? 1 : 0;
+  const SteadyTime spoken_at = now - beat.age;
+  if (!is_first && spoken_at < server.heartbeat_at) {
+    return absl::OkStatus();
+  }
+  server.heartbeat_at = spoken_at;
+  const absl::Duration observed = ObservedAt(now);
+  server.silent_since = std::max(server.silent_since, observed - beat.age);
+  const absl::Duration silence = observed - server.silent_since;
+  if (silence >= limits_.window()) {
+    return absl::OkStatus();  // as if it had not been heard: a dead server stays so, ticks see the
+                              // rest
+  }
   server.overdue = false;
-  ++server.heartbeat_count;
-  Change(index, server, stopping ? LivenessState::kSuspect : LivenessState::kAlive);
+  const bool late = silence >= limits_.late_after();
+  Change(index, server, beat.stopping || late ? LivenessState::kSuspect : LivenessState::kAlive);
+  return absl::OkStatus();
+}
+
+absl::Status Liveness::OnNoBeat(ServerIndex index, Holder sender, uint64_t stream) {
+  const auto it = servers_.find(index);
+  CHECK(it != servers_.end()) << " server " << index;
+  if (it->second.holder != sender) {
+    return MakeError(v1::REASON_NOT_HOLDER,
+                     "this process has sent no heartbeat that counts; begin with one");
+  }
+  it->second.stream = stream;
   return absl::OkStatus();
 }
 

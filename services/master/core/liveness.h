@@ -87,8 +87,23 @@ class Liveness {
   // The registry no longer names it, or as removed. False if it was not registered here.
   bool OnRemoved(ServerIndex server);
 
-  // A heartbeat came in over `stream` (0: unary). Requires: OnRegistered.
-  //   OK                  alive, or suspect if it is `stopping`
+  // A heartbeat as it came in.
+  struct Beat {
+    Holder sender;
+    uint64_t stream = 0;  // 0: unary
+    bool stopping = false;
+    bool tells_chunks = true;  // its lists, or that they have not changed
+    // Somebody relays it: the server spoke this long before.
+    absl::Duration age = absl::ZeroDuration();
+  };
+
+  // A heartbeat came in. Requires: OnRegistered; age >= 0.
+  //
+  // It counts from when the server spoke, `age` ago. One that was spoken before the latest one
+  // changes neither times nor state. Otherwise the state is what it would be had it come at once:
+  // alive, or suspect if it is late by now; a dead server stays dead if the window is over since.
+  // Windows that this leader granted (its start, its pauses) are not shortened.
+  //   OK                  alive, or suspect if it is stopping or late
   //   STALE_BOOT          its boot epoch is below one that has reported or, at first contact, below
   //                       the registered one
   //   DUPLICATE_SERVER    another process than the holder, and both live: same boot epoch (a copied
@@ -97,8 +112,12 @@ class Liveness {
   //   NOT_READY           a higher boot epoch while the holder seems alive: a restart whose old
   //                       stream is not seen to be broken yet, or a copy; time will tell
   // A higher epoch supersedes a suspect or dead holder. A refusal leaves the holder as it was.
-  absl::Status OnHeartbeat(ServerIndex server, Holder sender, uint64_t stream, bool stopping,
-                           SteadyTime now);
+  absl::Status OnHeartbeat(ServerIndex server, const Beat& beat, SteadyTime now);
+
+  // A message of `sender` that is no sign of life: changes no time and no state. Requires:
+  // OnRegistered.
+  //   NOT_HOLDER   the server id is not held by this very process
+  absl::Status OnNoBeat(ServerIndex server, Holder sender, uint64_t stream);
 
   // A stream ended, however. Suspect if it was the server's latest.
   void OnStreamBroken(ServerIndex server, uint64_t stream, SteadyTime now);
@@ -112,9 +131,9 @@ class Liveness {
   // kDead for servers that were never registered: they do not count.
   LivenessState state(ServerIndex server) const;
   std::optional<Holder> holder(ServerIndex server) const;
-  // Real time since the last heartbeat; none if never heard.
+  // Real time since the latest heartbeat was spoken; none if never heard.
   std::optional<absl::Duration> SinceHeartbeat(ServerIndex server, SteadyTime now) const;
-  // Heartbeats accepted from the server since this leader began.
+  // Heartbeats accepted from the server since this leader began, of those that tell its chunks.
   uint64_t heartbeat_count(ServerIndex server) const;
 
  private:
@@ -124,7 +143,7 @@ class Liveness {
     std::optional<Holder> holder;
     uint64_t stream = 0;          // latest; 0 = unary or broken
     absl::Duration silent_since;  // observed time of the last heartbeat, or of the window's start
-    SteadyTime heartbeat_at;      // meaningful if there is a holder
+    SteadyTime heartbeat_at;      // when it was spoken; meaningful if there is a holder
     uint64_t heartbeat_count = 0;
     bool overdue = false;         // the last tick found the window over
     std::optional<Holder> rival;  // of a higher epoch, refused since rival_since

@@ -418,5 +418,36 @@ TEST_F(MasterServerTest, AUnaryCallerIsAServerToo) {
   EXPECT_EQ(StatusOf(1).liveness(), v1::LIVENESS_ALIVE);
 }
 
+TEST_F(MasterServerTest, AServerThatIsRelayedIsNamedAgedAndPolled) {
+  auto& gateway = servers_[7] = std::make_unique<FakeServer>(7, cluster_);
+  v1::RegisterChunkServerRequest registration;
+  registration.set_server_id(gateway->id());
+  registration.set_address("127.0.0.1:7607");
+  registration.set_boot_epoch(1);
+  registration.set_name("n7");
+  registration.set_no_placement(true);
+  ASSERT_OK(client_->RegisterChunkServer(registration));
+  gateway->Connect(master_->address());
+  const auto poll = [&] {
+    v1::Heartbeat message = gateway->MakeHeartbeat();
+    message.clear_shards();
+    message.set_no_beat(true);
+    message.set_no_lists(true);
+    return gateway->SendUnary(message);
+  };
+  EXPECT_TRUE(Until([&] { return ReasonOf(poll()) == v1::REASON_NOT_HOLDER; }))
+      << "known, once the registry has come, and not heard yet";
+  v1::Heartbeat heartbeat = gateway->MakeHeartbeat();
+  heartbeat.set_age_ms(599'999);
+  EXPECT_OK(gateway->SendUnary(heartbeat));
+  EXPECT_OK(poll());
+  const v1::ServerStatus server = StatusOf(7);
+  EXPECT_EQ(server.name(), "n7");
+  EXPECT_TRUE(server.no_placement());
+  EXPECT_GE(server.last_heartbeat_ms_ago(), 599'999);
+  EXPECT_OK(gateway->SendUnary(gateway->MakeHeartbeat()));
+  EXPECT_EQ(StatusOf(7).liveness(), v1::LIVENESS_ALIVE);
+}
+
 }  // namespace
 }  // namespace ballast::master

@@ -43,6 +43,8 @@ class FakeChunkServer final : public HeartbeatSink {
   }
   void Disconnect() { intake_.OnStreamEnded(std::exchange(stream_, 0)); }
   bool connected() const { return stream_ != 0; }
+  // The next heartbeat lists everything.
+  void BeginFullList() { full_list_due_ = true; }
   // How the master ended the stream, if it did.
   const std::optional<absl::Status>& closed() const { return closed_; }
 

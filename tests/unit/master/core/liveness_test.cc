@@ -48,10 +48,13 @@ class World {
   void Pause(absl::Duration pause) { next_tick_ = now_ + pause; }
 
   absl::Status Beat(double seconds, uint64_t epoch = 1, uint64_t incarnation = 100,
-                    uint64_t stream = 7, bool stopping = false) {
+                    uint64_t stream = 7, bool stopping = false, double age = 0) {
     RunTo(At(seconds));
-    const absl::Status status =
-        machine.OnHeartbeat(kA, {epoch, incarnation}, stream, stopping, At(seconds));
+    const Liveness::Beat beat{.sender = {epoch, incarnation},
+                              .stream = stream,
+                              .stopping = stopping,
+                              .age = absl::Seconds(age)};
+    const absl::Status status = machine.OnHeartbeat(kA, beat, At(seconds));
     (void)machine.TakeTransitions();
     return status;
   }
@@ -70,7 +73,8 @@ class World {
 // --- the table: one line an event, the state after it
 // ---------------------------------------------
 
-// "TIME beat [epoch N] [inc N] [stopping] | break | pause SECONDS | look => state or REASON"
+// "TIME beat [epoch N] [inc N] [age SECONDS] [stopping] | nobeat [inc N] | break | pause SECONDS |
+// look => state or REASON"
 void Play(const std::string& script) {
   World world;
   for (absl::string_view line : absl::StrSplit(script, '\n', absl::SkipWhitespace())) {
@@ -80,6 +84,7 @@ void Play(const std::string& script) {
     ASSERT_TRUE(absl::SimpleAtod(words[0], &time)) << line;
     uint64_t epoch = 1, incarnation = 100;
     bool stopping = false;
+    double age = 0;
     for (size_t i = 2; i + 1 < words.size(); ++i) {
       if (words[i] == "epoch") {
         ASSERT_TRUE(absl::SimpleAtoi(words[i + 1], &epoch));
@@ -87,11 +92,19 @@ void Play(const std::string& script) {
       if (words[i] == "inc") {
         ASSERT_TRUE(absl::SimpleAtoi(words[i + 1], &incarnation));
       }
+      if (words[i] == "age") {
+        ASSERT_TRUE(absl::SimpleAtod(words[i + 1], &age));
+      }
       stopping |= words[i] == "stopping";
     }
     std::string result;
     if (words[1] == "beat") {
-      const absl::Status status = world.Beat(time, epoch, incarnation, incarnation, stopping);
+      const absl::Status status = world.Beat(time, epoch, incarnation, incarnation, stopping, age);
+      result = status.ok() ? std::string(LivenessName(world.state()))
+                           : std::string(ReasonName(ReasonOf(status)));
+    } else if (words[1] == "nobeat") {
+      world.RunTo(At(time));
+      const absl::Status status = world.machine.OnNoBeat(kA, {epoch, incarnation}, incarnation);
       result = status.ok() ? std::string(LivenessName(world.state()))
                            : std::string(ReasonName(ReasonOf(status)));
     } else if (words[1] == "break") {
@@ -290,7 +303,7 @@ TEST(LivenessTest, ShorterIntervalsScaleEverything) {
   limits.interval = absl::Seconds(1);
   Liveness machine(limits, At(0));
   machine.OnRegistered(kA, 1, At(0));
-  ASSERT_OK(machine.OnHeartbeat(kA, {1, 1}, 1, false, At(0.01)));
+  ASSERT_OK(machine.OnHeartbeat(kA, {.sender = {1, 1}, .stream = 1}, At(0.01)));
   double died = 0;
   for (double t = 0.025; t < 4 && died == 0; t += 0.025) {
     machine.Tick(At(t));
@@ -298,6 +311,82 @@ TEST(LivenessTest, ShorterIntervalsScaleEverything) {
   }
   EXPECT_GE(died, 3.01);
   EXPECT_LE(died, 3.07);
+}
+
+// --- heartbeats that somebody relays
+// -------------------------------------------------------------------------
+
+TEST(LivenessTest, ARelayedHeartbeatCountsFromWhenItWasSpoken) {
+  // Spoken at 7: late 7.5 s after that, dead 15 s after that.
+  Play(R"(1     beat => alive
+          10    beat age 3 => alive
+          14.4  look => alive
+          14.6  look => suspect
+          21.9  look => suspect
+          22.3  look => dead)");
+}
+
+TEST(LivenessTest, AnOlderHeartbeatThanTheLatestChangesNothing) {
+  Play(R"(1     beat => alive
+          10    beat => alive
+          12    beat age 2.5 => alive
+          12.5  beat stopping age 2.6 => alive
+          17.4  look => alive
+          17.6  look => suspect
+          18    beat age 8.5 => suspect
+          24.9  look => suspect
+          25.3  look => dead
+          26    beat age 16.5 => dead)");
+}
+
+TEST(LivenessTest, AHeartbeatYoungerThanTheWindowRevivesTheDead) {
+  Play(R"(1     beat => alive
+          16.3  look => dead
+          20    beat age 15 => dead
+          20    beat age 14.9 => suspect
+          20.3  look => dead
+          21    beat age 7.4 => alive
+          21.3  look => suspect
+          28.5  look => suspect
+          28.9  look => dead)");
+}
+
+TEST(LivenessTest, AnOldHeartbeatShortensNoWindowThatWasGranted) {
+  // First contact, a minute old: the new leader's window stands. So does the one after a pause.
+  Play(R"(1     beat age 60 => alive
+          14.9  look => suspect
+          15.3  look => dead
+          16    beat => alive
+          17    pause 60 => alive
+          77.2  beat age 61 => alive
+          91.9  look => suspect
+          92.4  look => dead)");
+}
+
+TEST(LivenessTest, AMessageWithoutABeatNeedsTheHolderAndKeepsNobodyAlive) {
+  Play(R"(0.5   nobeat inc 100 => NOT_HOLDER
+          1     beat inc 100 => alive
+          2     nobeat inc 100 => alive
+          2     nobeat inc 200 => NOT_HOLDER
+          2     nobeat epoch 2 inc 100 => NOT_HOLDER
+          8.4   nobeat inc 100 => alive
+          8.6   nobeat inc 100 => suspect
+          15.9  nobeat inc 100 => suspect
+          16.3  nobeat inc 100 => dead
+          17    beat epoch 2 inc 200 => alive
+          18    nobeat inc 100 => NOT_HOLDER)");
+}
+
+TEST(LivenessTest, SinceHeartbeatAndCountTellWhatWasSaid) {
+  World world;
+  ASSERT_OK(world.Beat(10, 1, 100, 0, false, 4));
+  EXPECT_EQ(world.machine.SinceHeartbeat(kA, At(10)), absl::Seconds(4));
+  ASSERT_OK(world.Beat(11, 1, 100, 0, false, 6));  // spoken at 5, before the latest
+  EXPECT_EQ(world.machine.SinceHeartbeat(kA, At(11)), absl::Seconds(5));
+  EXPECT_EQ(world.machine.heartbeat_count(kA), 2u);
+  ASSERT_OK(world.machine.OnHeartbeat(kA, {.sender = {1, 100}, .tells_chunks = false}, At(12)));
+  ASSERT_OK(world.machine.OnNoBeat(kA, {1, 100}, 0));
+  EXPECT_EQ(world.machine.heartbeat_count(kA), 2u);
 }
 
 TEST(LivenessTest, SinceHeartbeatIsRealTime) {
