@@ -292,4 +292,6 @@ absl::StatusOr<ClusterStatus> Client::Status(Cancellation* cancel) {
 
 ShardctlClient& Client::controller() { return *state_->controller; }
 
+MetadataClient& Client::metadata() { return state_->metadata; }
+
 }  // namespace ballast::client

@@ -132,6 +132,8 @@ class Client {
 
   // The shard controller, for groups, servers' states and settings.
   ShardctlClient& controller();
+  // The calls to masters below all this, for programs that are part of the cluster (the gateway).
+  MetadataClient& metadata();
 
  private:
   struct State;

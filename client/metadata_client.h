@@ -91,6 +91,8 @@ class MetadataClient {
   // Ends all sessions, one try a group, best effort. For the end of a client's life.
   void CloseSessions();
 
+  // What a failed try, also one of a call that is not made here, teaches about routes.
+  void LearnFrom(const Route& route, const absl::Status& status);
   RoutingCache& routing() { return routing_; }
   RetryEnvironment& environment() { return env_; }
 
@@ -108,9 +110,6 @@ class MetadataClient {
                                 const CallControl& control);
   template <typename Response, typename Request>
   absl::StatusOr<Response> Mutate(ShardId shard, Request request, const CallControl& control);
-
-  // What a failed try teaches about routes.
-  void LearnFrom(const Route& route, const absl::Status& status);
 
   // A fresh identity at `shard`, opening a session if there is none.
   absl::StatusOr<v1::RequestId> BeginRequest(ShardId shard, const CallControl& control);
