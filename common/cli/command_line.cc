@@ -148,6 +148,12 @@ FlagSet& FlagSet::Positionals(const std::string& name, std::vector<std::string>*
   return *this;
 }
 
+FlagSet& FlagSet::Environment(const std::string& variable) {
+  CHECK(state_->last != nullptr);
+  state_->last->envname(variable);
+  return *this;
+}
+
 FlagSet& FlagSet::Required() {
   CHECK(state_->last != nullptr);
   state_->last->required();

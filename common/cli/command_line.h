@@ -37,6 +37,8 @@ class FlagSet {
   FlagSet& Positionals(const std::string& name, std::vector<std::string>* values,
                        const std::string& help, bool required = true);
 
+  // The last flag named is read from this environment variable, whatever the prefix.
+  FlagSet& Environment(const std::string& variable);
   // The last flag named becomes mandatory.
   FlagSet& Required();
   // Text below the flags in --help: examples, notes.

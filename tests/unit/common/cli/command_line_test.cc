@@ -120,6 +120,19 @@ TEST(CommandLineTest, ConfigFileThenEnvironmentFillWhatIsNotGiven) {
   EXPECT_EQ(p.wait, absl::Seconds(2));
 }
 
+TEST(CommandLineTest, AFlagMayNameItsVariable) {
+  std::vector<std::string> cluster;
+  CommandLine line("tool", "A tool.", "BALLAST_TESTTOOL");
+  line.global().Strings("--cluster", &cluster, "Addresses.").Environment("BALLAST_OTHER");
+  setenv("BALLAST_OTHER", "a:1,b:2", 1);
+  setenv("BALLAST_TESTTOOL_CLUSTER", "wrong:1", 1);
+  const auto outcome = line.Parse({});
+  unsetenv("BALLAST_OTHER");
+  unsetenv("BALLAST_TESTTOOL_CLUSTER");
+  ASSERT_TRUE(outcome.proceed) << outcome.text;
+  EXPECT_THAT(cluster, ElementsAre("a:1", "b:2"));
+}
+
 TEST(ParseBytesTest, KnowsUnitsAndBounds) {
   uint64_t bytes = 0;
   EXPECT_TRUE(ParseBytes("4096", &bytes) && bytes == 4096);
