@@ -34,6 +34,12 @@ struct RawFlags {
   std::string draft_expiry;
   std::string grace;
   std::string session_idle;
+  std::string repair_mbps;
+  std::string repair_mbps_total;
+  std::string rebalance_mbps;
+  std::string rebalance_mbps_total;
+  std::string rebalance_auto;
+  std::string scrub_days;
 };
 
 absl::Status Misuse(absl::string_view text) { return absl::InvalidArgumentError(text); }
@@ -172,6 +178,23 @@ absl::Status FinishSettings(const RawFlags& raw, CliOptions* options) {
   RETURN_IF_ERROR(duration("--grace", raw.grace, [&](uint32_t v) { settings.set_grace_ms(v); }));
   RETURN_IF_ERROR(duration("--session-idle", raw.session_idle,
                            [&](uint32_t v) { settings.set_session_idle_ms(v); }));
+  RETURN_IF_ERROR(number("--repair-mbps", raw.repair_mbps,
+                         [&](uint32_t v) { settings.set_repair_server_mbps(v); }));
+  RETURN_IF_ERROR(number("--repair-mbps-total", raw.repair_mbps_total,
+                         [&](uint32_t v) { settings.set_repair_total_mbps(v); }));
+  RETURN_IF_ERROR(number("--rebalance-mbps", raw.rebalance_mbps,
+                         [&](uint32_t v) { settings.set_rebalance_server_mbps(v); }));
+  RETURN_IF_ERROR(number("--rebalance-mbps-total", raw.rebalance_mbps_total,
+                         [&](uint32_t v) { settings.set_rebalance_total_mbps(v); }));
+  RETURN_IF_ERROR(
+      number("--scrub-days", raw.scrub_days, [&](uint32_t v) { settings.set_scrub_days(v); }));
+  if (!raw.rebalance_auto.empty()) {
+    if (raw.rebalance_auto != "on" && raw.rebalance_auto != "off") {
+      return Misuse("--rebalance-auto is on or off");
+    }
+    settings.set_rebalance_auto(raw.rebalance_auto == "on" ? 1 : 2);
+    options->changes_settings = true;
+  }
   if (!raw.action.empty() && raw.action != "show" && raw.action != "set") {
     return Misuse(absl::StrCat("settings: '", raw.action, "' is neither show nor set"));
   }
@@ -289,6 +312,18 @@ void DeclareClusterVerbs(CommandLine& line, CliOptions& options, RawFlags& raw) 
               "Chunks of replaced and removed objects stay readable for this, 0s to 24h")
       .String("--session-idle", &raw.session_idle,
               "A client without news is forgotten after this, 1s to 24h")
+      .String("--repair-mbps", &raw.repair_mbps,
+              "MB/s of repair to one server, and from one server; 0 = no limit")
+      .String("--repair-mbps-total", &raw.repair_mbps_total,
+              "MB/s of repair in the whole cluster; 0 = no limit")
+      .String("--rebalance-mbps", &raw.rebalance_mbps,
+              "As --repair-mbps, for rebalancing and draining")
+      .String("--rebalance-mbps-total", &raw.rebalance_mbps_total,
+              "As --repair-mbps-total, for rebalancing and draining")
+      .String("--rebalance-auto", &raw.rebalance_auto,
+              "on: rebalance in the background; off: only by 'ballast rebalance run'")
+      .String("--scrub-days", &raw.scrub_days,
+              "Every chunk is read and checked within so many days, 1 to 365")
       .Footer("Example, for a cluster of one chunk server: ballast settings --min-replicas 1");
 }
 

@@ -99,7 +99,13 @@ Json Settings(const v1::Settings& settings) {
           {"heartbeat_interval_ms", settings.heartbeat_interval_ms()},
           {"draft_expiry_ms", settings.draft_expiry_ms()},
           {"grace_ms", settings.grace_ms()},
-          {"session_idle_ms", settings.session_idle_ms()}};
+          {"session_idle_ms", settings.session_idle_ms()},
+          {"repair_server_mbps", settings.repair_server_mbps()},
+          {"repair_total_mbps", settings.repair_total_mbps()},
+          {"rebalance_server_mbps", settings.rebalance_server_mbps()},
+          {"rebalance_total_mbps", settings.rebalance_total_mbps()},
+          {"rebalance_auto", settings.rebalance_auto() != 2},
+          {"scrub_days", settings.scrub_days()}};
 }
 
 }  // namespace

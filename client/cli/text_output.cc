@@ -294,6 +294,15 @@ std::string SettingsText(const v1::Settings& settings) {
   table.Row({"draft-expiry", MillisecondsText(settings.draft_expiry_ms())});
   table.Row({"grace", MillisecondsText(settings.grace_ms())});
   table.Row({"session-idle", MillisecondsText(settings.session_idle_ms())});
+  const auto limit = [&table](const std::string& name, uint32_t mbps) {
+    table.Row({name, mbps == 0 ? std::string("no limit") : absl::StrCat(mbps, " MB/s")});
+  };
+  limit("repair-mbps", settings.repair_server_mbps());
+  limit("repair-mbps-total", settings.repair_total_mbps());
+  limit("rebalance-mbps", settings.rebalance_server_mbps());
+  limit("rebalance-mbps-total", settings.rebalance_total_mbps());
+  table.Row({"rebalance-auto", settings.rebalance_auto() == 2 ? "off" : "on"});
+  table.Row({"scrub-days", absl::StrCat(settings.scrub_days())});
   return table.ToString();
 }
 

@@ -30,6 +30,12 @@ inline constexpr size_t kServerNameBytesMax = 256;
 // All registered servers together: the registry travels in one message.
 inline constexpr size_t kRegistryBytesMax = MiB(3);
 
+// --- settings -----------------------------------------------------------------------------------
+inline constexpr uint32_t kMbpsMax = 1'000'000;  // MB/s of copies
+inline constexpr uint32_t kRepairServerMbpsDefault = 200;
+inline constexpr uint32_t kRebalanceServerMbpsDefault = 50;
+inline constexpr uint32_t kScrubDaysDefault = 7;
+
 // --- messages -----------------------------------------------------------------------------------
 // Payload of one bulk message: whole blocks, so that each carries its checksums.
 inline constexpr uint64_t kBulkPayloadBytesMax = MiB(1);

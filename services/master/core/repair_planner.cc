@@ -43,7 +43,7 @@ TargetSearch FindTargets(const ClusterView& view, const std::vector<CopyLoad>& l
       continue;
     }
     search.any_roomy = true;
-    if (load[i].incoming >= slots.incoming_max) {
+    if (!slots.HasRoom(load[i], picture.length_bytes)) {
       continue;
     }
     const bool new_zone = !HasZone(view, picture, view.ZoneAt(i), ServerIndex(0));

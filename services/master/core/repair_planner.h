@@ -36,11 +36,19 @@ Assessment Assess(const ChunkPicture& picture);
 struct CopyLoad {
   uint32_t incoming = 0;  // copies to it
   uint32_t outgoing = 0;  // copies for which it is the first source
+  uint64_t incoming_bytes = 0;
 };
 
+// What one server may have under way.
 struct CopySlots {
-  uint32_t incoming_max = 2;  // copies to one server at a time
-  uint32_t outgoing_max = 4;  // copies from one server at a time
+  uint32_t incoming_max = 16;                         // copies to it
+  uint32_t outgoing_max = 16;                         // copies from it
+  uint64_t incoming_bytes_max = uint64_t{128} << 20;  // to it; one copy may always go
+
+  bool HasRoom(const CopyLoad& target, uint64_t bytes) const {
+    return target.incoming < incoming_max &&
+           (target.incoming == 0 || target.incoming_bytes + bytes <= incoming_bytes_max);
+  }
 };
 
 struct PlannedCopy {
@@ -53,8 +61,8 @@ struct PlannedCopy {
 
 // Chooses source and target for one more replica of a chunk.
 //
-// The target accepts replicas, has no replica of the chunk in any standing, room for it and fewer
-// than incoming_max copies; one in a zone that has none yet is preferred, and among equals the
+// The target accepts replicas, has no replica of the chunk in any standing, room for it and a free
+// slot; one in a zone that has none yet is preferred, and among equals the
 // chance is proportional to free bytes. Sources are replicas that count: verified ones first, those
 // on servers that are being drained last only if equal, the least loaded first; the first one has
 // fewer than outgoing_max copies. `load` has an entry for each position of the view.

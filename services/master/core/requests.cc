@@ -74,6 +74,10 @@ v1::Settings DefaultSettings() {
   settings.set_draft_expiry_ms(3'600'000);
   settings.set_grace_ms(600'000);
   settings.set_session_idle_ms(3'600'000);
+  settings.set_repair_server_mbps(kRepairServerMbpsDefault);
+  settings.set_rebalance_server_mbps(kRebalanceServerMbpsDefault);
+  settings.set_rebalance_auto(1);
+  settings.set_scrub_days(kScrubDaysDefault);
   return settings;
 }
 

@@ -1,21 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/master/core/server_directory.h"
 
-#include "common/types/limits.h"
-
 namespace ballast::master {
-
-v1::Settings ServerDirectory::Defaults() {
-  v1::Settings settings;
-  settings.set_default_replicas(kReplicasDefault);
-  settings.set_min_replicas(kMinReplicasDefault);
-  settings.set_inline_bytes(kInlineBytesDefault);
-  settings.set_heartbeat_interval_ms(5000);
-  settings.set_draft_expiry_ms(3600'000);
-  settings.set_grace_ms(600'000);
-  settings.set_session_idle_ms(3600'000);
-  return settings;
-}
 
 bool ServerDirectory::Set(const v1::Registry& registry) {
   if (registry.version() <= registry_.version()) {

@@ -7,6 +7,7 @@
 #include "absl/strings/string_view.h"
 #include "common/types/ids.h"
 #include "protos/shardctl_service.pb.h"
+#include "services/master/core/requests.h"
 
 namespace ballast::master {
 
@@ -32,10 +33,9 @@ class ServerDirectory {
 
  private:
   v1::Registry registry_;
-  v1::Settings settings_ = Defaults();
+  v1::Settings settings_ = DefaultSettings();
   absl::btree_map<ServerIndex, int> by_index_;  // position in registry_.servers()
   absl::btree_map<std::string, int> by_id_;     // likewise
-  static v1::Settings Defaults();
 };
 
 }  // namespace ballast::master

@@ -105,6 +105,15 @@ absl::StatusOr<log::Command> CommandOf(const v1::UpdateSettingsRequest& request)
   if (request.has_draft_expiry_ms()) update->set_draft_expiry_ms(request.draft_expiry_ms());
   if (request.has_grace_ms()) update->set_grace_ms(request.grace_ms());
   if (request.has_session_idle_ms()) update->set_session_idle_ms(request.session_idle_ms());
+  if (request.has_repair_server_mbps())
+    update->set_repair_server_mbps(request.repair_server_mbps());
+  if (request.has_repair_total_mbps()) update->set_repair_total_mbps(request.repair_total_mbps());
+  if (request.has_rebalance_server_mbps())
+    update->set_rebalance_server_mbps(request.rebalance_server_mbps());
+  if (request.has_rebalance_total_mbps())
+    update->set_rebalance_total_mbps(request.rebalance_total_mbps());
+  if (request.has_rebalance_auto()) update->set_rebalance_auto(request.rebalance_auto());
+  if (request.has_scrub_days()) update->set_scrub_days(request.scrub_days());
   return command;
 }
 
@@ -185,6 +194,13 @@ v1::Settings ToWire(const log::Settings& settings) {
   wire.set_draft_expiry_ms(settings.draft_expiry_ms());
   wire.set_grace_ms(settings.grace_ms());
   wire.set_session_idle_ms(settings.session_idle_ms());
+  wire.set_repair_server_mbps(settings.repair_server_mbps());
+  wire.set_repair_total_mbps(settings.repair_total_mbps());
+  wire.set_rebalance_server_mbps(settings.rebalance_server_mbps());
+  wire.set_rebalance_total_mbps(settings.rebalance_total_mbps());
+  // 0: of a cluster older than the setting.
+  wire.set_rebalance_auto(settings.rebalance_auto() == 0 ? 1 : settings.rebalance_auto());
+  wire.set_scrub_days(settings.scrub_days() == 0 ? kScrubDaysDefault : settings.scrub_days());
   return wire;
 }
 

@@ -31,6 +31,10 @@ v1::shardctl_log::Settings DefaultSettings() {
   settings.set_draft_expiry_ms(3'600'000);
   settings.set_grace_ms(600'000);
   settings.set_session_idle_ms(3'600'000);
+  settings.set_repair_server_mbps(kRepairServerMbpsDefault);
+  settings.set_rebalance_server_mbps(kRebalanceServerMbpsDefault);
+  settings.set_rebalance_auto(1);
+  settings.set_scrub_days(kScrubDaysDefault);
   return settings;
 }
 
@@ -46,7 +50,13 @@ absl::Status ValidateSettings(const v1::shardctl_log::Settings& settings) {
   RETURN_IF_ERROR(InRange("heartbeat_interval_ms", settings.heartbeat_interval_ms(), 100, 60'000));
   RETURN_IF_ERROR(InRange("draft_expiry_ms", settings.draft_expiry_ms(), 1000, kDayMs));
   RETURN_IF_ERROR(InRange("grace_ms", settings.grace_ms(), 0, kDayMs));
-  return InRange("session_idle_ms", settings.session_idle_ms(), 1000, kDayMs);
+  RETURN_IF_ERROR(InRange("session_idle_ms", settings.session_idle_ms(), 1000, kDayMs));
+  RETURN_IF_ERROR(InRange("repair_server_mbps", settings.repair_server_mbps(), 0, kMbpsMax));
+  RETURN_IF_ERROR(InRange("repair_total_mbps", settings.repair_total_mbps(), 0, kMbpsMax));
+  RETURN_IF_ERROR(InRange("rebalance_server_mbps", settings.rebalance_server_mbps(), 0, kMbpsMax));
+  RETURN_IF_ERROR(InRange("rebalance_total_mbps", settings.rebalance_total_mbps(), 0, kMbpsMax));
+  RETURN_IF_ERROR(InRange("rebalance_auto", settings.rebalance_auto(), 1, 2));
+  return InRange("scrub_days", settings.scrub_days(), 1, 365);
 }
 
 v1::shardctl_log::Settings MergeSettings(const v1::shardctl_log::Settings& settings,
@@ -61,6 +71,19 @@ v1::shardctl_log::Settings MergeSettings(const v1::shardctl_log::Settings& setti
   if (update.has_draft_expiry_ms()) merged.set_draft_expiry_ms(update.draft_expiry_ms());
   if (update.has_grace_ms()) merged.set_grace_ms(update.grace_ms());
   if (update.has_session_idle_ms()) merged.set_session_idle_ms(update.session_idle_ms());
+  if (update.has_repair_server_mbps()) merged.set_repair_server_mbps(update.repair_server_mbps());
+  if (update.has_repair_total_mbps()) merged.set_repair_total_mbps(update.repair_total_mbps());
+  if (update.has_rebalance_server_mbps()) {
+    merged.set_rebalance_server_mbps(update.rebalance_server_mbps());
+  }
+  if (update.has_rebalance_total_mbps()) {
+    merged.set_rebalance_total_mbps(update.rebalance_total_mbps());
+  }
+  if (update.has_rebalance_auto()) merged.set_rebalance_auto(update.rebalance_auto());
+  if (update.has_scrub_days()) merged.set_scrub_days(update.scrub_days());
+  // A cluster older than these settings.
+  if (merged.rebalance_auto() == 0) merged.set_rebalance_auto(1);
+  if (merged.scrub_days() == 0) merged.set_scrub_days(kScrubDaysDefault);
   return merged;
 }
 

@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "common/base/steady_time.h"
+
+namespace ballast::master {
+
+// Divides a rate that holds for the whole cluster among copies that begin and end all the time.
+//
+// The rate is cut into equal *lanes*; a copy takes one lane and keeps to its rate, and the lane is
+// free again when the copy's bytes must have gone, whatever else the copy waits for (fsync, report,
+// log). So the copies under way never take more than the whole, and while there is work nothing of
+// it is wasted. Without a limit there are lanes as well, but none is ever busy.
+//
+// Pure; time is an argument. Concurrency: none.
+class CopyLanes {
+ public:
+  static constexpr uint32_t kLanesMax = 16;
+  // A copy begins so much after it was ordered.
+  static constexpr absl::Duration kMargin = absl::Milliseconds(2);
+
+  // `bytes_per_second`: 0 = no limit. `lanes`: 1..kLanesMax; more copies than that may not be
+  // possible.
+  void Set(uint64_t bytes_per_second, uint32_t lanes);
+
+  // A copy of `bytes` begins now. Returns its share of the whole in millionths; none: all lanes are
+  // busy.
+  std::optional<uint32_t> TryBegin(uint64_t bytes, SteadyTime now);
+
+  // When the next lane will be free; none if one is free now.
+  std::optional<SteadyTime> NextFree(SteadyTime now) const;
+
+  bool limited() const { return bytes_per_second_ > 0; }
+
+ private:
+  uint64_t bytes_per_second_ = 0;
+  std::vector<SteadyTime> busy_until_ = std::vector<SteadyTime>(1);
+};
+
+}  // namespace ballast::master
