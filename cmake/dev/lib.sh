@@ -164,8 +164,8 @@ build() {
   local preset="$1"
   shift
   case "$preset" in
-    release | dev | asan-ubsan | tidy) ;;
-    *) die "no preset '$preset'; there are release, dev, asan-ubsan and tidy" ;;
+    release | dev | asan-ubsan | fuzz | tidy) ;;
+    *) die "no preset '$preset'; there are release, dev, asan-ubsan, fuzz and tidy" ;;
   esac
   export CCACHE_SLOPPINESS="${CCACHE_SLOPPINESS:-pch_defines,time_macros,include_file_mtime,include_file_ctime}"
   export CCACHE_BASEDIR="$BALLAST_TOP" CCACHE_NOHASHDIR=1

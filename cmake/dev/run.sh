@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # shellcheck shell=bash
-# ./dev bench, sim, docs and clean.
+# ./dev bench, sim, fuzz, docs and clean.
 
 # Names of benchmarks: scripts bench/NAME.sh, else programs NAME_bench.
 bench_names() {
@@ -33,6 +33,18 @@ run_sim() {
   setup
   build release raft_sim_test
   BALLAST_SIM_SEEDS="$seeds" build/release/tests/raft_sim_test
+}
+
+# fuzz [SECONDS]: what it finds new stays in build/fuzz/corpus; a crash is kept as build/fuzz/crash-*.
+run_fuzz() {
+  local seconds="${1:-60}" found="build/fuzz/corpus/gateway_input"
+  [[ "$seconds" =~ ^[1-9][0-9]*$ ]] || die "fuzz takes a number of seconds, not '$seconds'"
+  setup
+  build fuzz gateway_input_fuzz
+  mkdir -p "$found"
+  build/fuzz/bin/gateway_input_fuzz "-max_total_time=$seconds" -max_len=4096 -timeout=10 \
+    -rss_limit_mb=1024 -artifact_prefix=build/fuzz/ -print_final_stats=1 -verbosity=0 \
+    "$found" tests/fuzz/corpus/gateway_input
 }
 
 run_docs() {

@@ -56,9 +56,10 @@ run_tests() {
   stage "tests, release" tests release || true
   stage "build asan-ubsan" build asan-ubsan || summary
   stage "tests, asan-ubsan (unit and sim)" tests asan-ubsan --label-regex '^(unit|sim)$' || true
+  . cmake/dev/run.sh
+  stage "fuzz" run_fuzz 20 || true
   if [ "$full" = 1 ]; then
     . cmake/dev/style.sh
-    . cmake/dev/run.sh
     stage "long simulations" run_sim 1000..3000 || true
     stage "lint" run_lint --all || true
     stage "headers alone" check_headers || true
