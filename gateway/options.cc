@@ -29,10 +29,8 @@ absl::Status Validate(const Options& options) {
     }
   }
   const EmbeddedBackendOptions& embedded = options.embedded;
-  if (options.IsRemote() && (embedded.auto_rebalance || !embedded.folder.empty())) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(embedded.auto_rebalance ? "--auto-rebalance" : "--folder",
-                     " is for the embedded cluster, not for --cluster"));
+  if (options.IsRemote() && !embedded.folder.empty()) {
+    return absl::InvalidArgumentError("--folder is for the embedded cluster, not for --cluster");
   }
   if (embedded.chunk_bytes == 0 || embedded.chunk_bytes > kChunkBytesMax) {
     return absl::InvalidArgumentError(
@@ -59,16 +57,15 @@ Options ParseOptionsOrExit(int argc, char** argv) {
                "HOST:PORT of the running cluster's shard controllers, with commas between; without "
                "it a cluster of its own runs inside")
       .Environment("BALLAST_CLUSTER");
-  flags.String("--folder", &options.embedded.folder,
-               "Folder where the embedded cluster keeps its state; by default a temporary one, "
-               "removed at the end");
+  flags.String(
+      "--folder", &options.embedded.folder,
+      "Folder below which the embedded cluster makes a scratch folder, removed at the end; "
+      "by default $TMPDIR, else /tmp");
   flags.Bytes("--chunk-bytes", &options.embedded.chunk_bytes,
               "Length of a chunk that messages name first (embedded), at most 64MiB");
   flags.Duration("--heartbeat-interval", &options.embedded.heartbeat_interval,
                  "How often servers send heartbeats (embedded); after three missed ones a server "
                  "is dead");
-  flags.Bool("--auto-rebalance", &options.embedded.auto_rebalance,
-             "Let the embedded cluster move chunks by itself, not only when told");
   flags.Bool("--verbose", &options.verbose, "Log what happens, not only what goes wrong");
   command_line.ParseOrExit(argc, argv);
   return options;

@@ -42,6 +42,7 @@ void EnvelopeFacts::Clear() {
 
 void JsonScanner::Begin() {
   state_ = State::kOpen;
+  drained_ = false;
   expect_ = Expect::kValue;
   levels_.clear();
   facts_.Clear();
@@ -79,7 +80,7 @@ void JsonScanner::Finish() {
 }
 
 void JsonScanner::Drain() {
-  depth_max_ = std::max(depth_max_, kDrainDepthMax);
+  drained_ = true;
   if (state_ == State::kTooDeep) {
     state_ = State::kOpen;
   }
@@ -241,8 +242,8 @@ bool JsonScanner::NumberIsWhole() const {
 }
 
 bool JsonScanner::Open(bool is_object) {
-  if (levels_.size() >= depth_max_) {
-    state_ = depth_max_ < kDrainDepthMax ? State::kTooDeep : State::kWrong;
+  if (levels_.size() >= (drained_ ? kDrainDepthMax : depth_max_)) {
+    state_ = drained_ ? State::kWrong : State::kTooDeep;
     return false;
   }
   if (slot_ == Slot::kBody && is_object && levels_.size() == 1) {

@@ -56,7 +56,7 @@ class JsonScanner {
   // No more bytes: a number at top level is complete, anything else that is open stays so.
   void Finish();
 
-  // After kTooDeep: go on regardless of depth (within bounds), for the sake of facts().
+  // For this value: go on regardless of depth (within bounds), for the sake of facts().
   void Drain();
 
   State state() const { return state_; }
@@ -105,7 +105,8 @@ class JsonScanner {
   void Captured();
   void Keep(absl::string_view bytes);
 
-  size_t depth_max_;
+  const size_t depth_max_;
+  bool drained_ = false;
   State state_ = State::kOpen;
   Expect expect_ = Expect::kValue;
   bool string_is_name_ = false;

@@ -305,6 +305,7 @@ ParsedMessage ParseMessage(std::string text) {
   if (!parsed.ok()) {
     // The envelope may be good all the same.
     JsonScanner scanner(JsonLimits().depth_max);
+    scanner.Drain();
     scanner.Scan(text);
     return RefuseBadValue(parsed.status().message(), scanner.facts());
   }

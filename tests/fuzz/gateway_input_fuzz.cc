@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes on the gateway's standard input, through reader, requests, dispatcher and replies over a
-// fake cluster. Run by `./dev fuzz`; the corpus is replayed by the unit test gateway_corpus_test.
+// Any bytes on the gateway's standard input, through reader, requests, dispatcher and replies over
+// a fake cluster. Run by `./dev fuzz`; the corpus is replayed by the unit test gateway_corpus_test.
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>

@@ -32,9 +32,6 @@ TEST(GatewayOptionsTest, AddressesAreHostAndPort) {
 TEST(GatewayOptionsTest, WhatIsForTheEmbeddedClusterIsRefusedWithAnother) {
   Options options;
   options.remote.cluster = {"h:1"};
-  options.embedded.auto_rebalance = true;
-  EXPECT_THAT(ProblemOf(options), HasSubstr("--auto-rebalance"));
-  options.embedded.auto_rebalance = false;
   options.embedded.folder = "x";
   EXPECT_THAT(ProblemOf(options), HasSubstr("--folder"));
 }

@@ -95,6 +95,10 @@ TEST(JsonScannerTest, CountsDepthAndGoesOnWhenDrained) {
   scanner.Drain();
   EXPECT_EQ(taken + scanner.Scan(deep.substr(taken)), deep.size());
   EXPECT_EQ(scanner.state(), State::kComplete);
+  // The next value has the limit again.
+  scanner.Begin();
+  scanner.Scan(deep);
+  EXPECT_EQ(scanner.state(), State::kTooDeep);
 }
 
 TEST(JsonScannerTest, DrainedDepthIsBoundedToo) {
