@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/base/uuid.h"
+#include "common/env/clock.h"
 #include "common/types/error.h"
 #include "services/chunkserver/store/recovery.h"
 
@@ -26,12 +27,12 @@ struct HostedServers::Hosted {
          ChunkStoreOptions options)
       : identity(std::move(identity_in)),
         store(owner.fs_, std::move(options)),
-        runner(
-            store, *identity, std::move(fences), owner.gate_,
-            [disk = owner.disk_.get()](Task task) { disk->Post(std::move(task)); },
-            [this](const QueuedCommand& queued, v1::CommandResult result) {
-              Answer(queued.command, result);
-            }) {}
+        copier(store, owner.PostBlockingWork(), owner.sources_, *owner.control_, RealClock(),
+               owner.copier_options_),
+        runner(store, *identity, std::move(fences), owner.gate_, owner.PostBlockingWork(), copier,
+               [this](const QueuedCommand& queued, v1::CommandResult result) {
+                 Answer(queued.command, result);
+               }) {}
 
   // What makes a command the same as another.
   using Key = std::tuple<uint64_t, uint64_t, uint64_t, uint64_t>;
@@ -63,6 +64,7 @@ struct HostedServers::Hosted {
 
   const std::unique_ptr<ServerIdentity> identity;
   ChunkStore store;
+  ChunkCopier copier;
   absl::btree_map<Key, std::vector<OnResult>> waiters;
   CommandRunner runner;
 };
@@ -81,6 +83,8 @@ absl::StatusOr<std::unique_ptr<HostedServers>> HostedServers::Start(
 HostedServers::HostedServers(FileSystem& fs, const HostedServersOptions& options)
     : fs_(fs),
       cluster_id_(options.cluster_id),
+      copier_options_(options.copier),
+      sources_(channels_, options.cluster_id),
       control_(MakeThreadExecutor("hosted")),
       gate_(std::make_shared<PostGate>(*control_)),
       disk_(std::make_unique<ThreadPool>("disk", options.disk_threads)) {
@@ -90,12 +94,29 @@ HostedServers::HostedServers(FileSystem& fs, const HostedServersOptions& options
   service_ = std::make_unique<ChunkDataService>(directory_, *disk_, channels_, data);
 }
 
+PostBlocking HostedServers::PostBlockingWork() {
+  return [disk = disk_.get()](Task task) { disk->Post(std::move(task)); };
+}
+
 HostedServers::~HostedServers() {
   service_->Drain();
+  std::vector<ChunkCopier*> copiers;
+  {
+    absl::MutexLock lock(&mu_);
+    for (const auto& [id, hosted] : servers_) {
+      copiers.push_back(&hosted->copier);
+    }
+  }
+  for (ChunkCopier* copier : copiers) {
+    copier->Cancel();
+  }
   if (port_ != nullptr) {
     port_->Shutdown(kShutdownGrace);
   }
   service_->WaitIdle();
+  for (ChunkCopier* copier : copiers) {
+    copier->WaitIdle();
+  }
   // What the pool still says falls on closed ears.
   gate_->Close();
   control_.reset();

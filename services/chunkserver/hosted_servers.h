@@ -19,7 +19,9 @@
 #include "common/rpc/grpc_server.h"
 #include "protos/chunkserver_control_service.pb.h"
 #include "services/chunkserver/chunk_data_service.h"
+#include "services/chunkserver/control/chunk_copier.h"
 #include "services/chunkserver/control/command_runner.h"
+#include "services/chunkserver/control/grpc_chunk_sources.h"
 #include "services/chunkserver/control/post_gate.h"
 #include "services/chunkserver/store/chunk_store.h"
 #include "services/chunkserver/store/server_identity.h"
@@ -30,8 +32,9 @@ namespace ballast::chunkserver {
 struct HostedServersOptions {
   std::string cluster_id;
   std::string listen = "127.0.0.1:0";
-  int disk_threads = 8;      // shared by all servers
-  size_t streams_max = 256;  // of all servers together
+  int disk_threads = 8;       // shared by all servers
+  size_t streams_max = 256;   // of all servers together
+  ChunkCopierOptions copier;  // of each server
 };
 
 // One server to be hosted.
@@ -51,9 +54,10 @@ struct HostedServer {
 // Guarantees: those of ChunkStore and CommandRunner, for each server. Concurrency: thread-safe;
 // methods that block say so. Lifetime: `fs` outlives it.
 // Start order: Start listens; requests for a server get UNKNOWN_SERVER until its AddServer has
-// returned. Stop order (the destructor, which blocks): refuse new calls, wait for running ones
-// (briefly, then cancel), end commands, end disk work, release the folders. Commands that are still
-// waiting then are dropped, and their callbacks are destroyed uncalled.
+// returned. Stop order (the destructor, which blocks): refuse new calls, cancel copies, wait for
+// running calls (briefly, then cancel) and copies, end commands, end disk work, release the
+// folders. Commands that are still waiting then are dropped, and their callbacks are destroyed
+// uncalled.
 class HostedServers {
  public:
   //   INVALID_ARGUMENT   no such address, or the cluster id is no UUID
@@ -91,11 +95,14 @@ class HostedServers {
   struct Hosted;
 
   HostedServers(FileSystem& fs, const HostedServersOptions& options);
+  PostBlocking PostBlockingWork();
   Hosted* Find(absl::string_view server_id) const ABSL_LOCKS_EXCLUDED(mu_);
 
   FileSystem& fs_;
   const std::string cluster_id_;
+  const ChunkCopierOptions copier_options_;
   BulkChannelPool channels_{kIdleConnections, kConnectTimeout};
+  GrpcChunkSources sources_;
   StoreDirectory directory_;
   mutable absl::Mutex mu_;
   // Added, never removed; what is in it is used on control_.

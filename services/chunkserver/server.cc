@@ -131,9 +131,13 @@ void Server::StartControl(const Options& options, FenceTable fences) {
   Heartbeater::Callbacks callbacks;
   callbacks.register_server = [this] { registrar_->Post([this] { Register(); }); };
   callbacks.on_fatal = [this](const absl::Status& status) { Fail(status); };
+  const PostBlocking post_blocking = [this](Task task) { disk_->Post(std::move(task)); };
+  sources_ = std::make_unique<GrpcChunkSources>(channels_, identity_->cluster_id());
+  copier_ = std::make_unique<ChunkCopier>(*store_, post_blocking, *sources_, *control_, RealClock(),
+                                          ChunkCopierOptions());
   heartbeater_ = std::make_unique<Heartbeater>(
       std::move(heartbeat), *control_, RealClock(), gate_, *store_, *identity_, std::move(fences),
-      [this](Task task) { disk_->Post(std::move(task)); }, *streams_, std::move(callbacks));
+      post_blocking, *copier_, *streams_, std::move(callbacks));
   control_->Post([this] { heartbeater_->Start(); });
   ShardctlWatcherOptions watch;
   watch.addresses = options.shardctl;
@@ -189,6 +193,7 @@ Server::~Server() {
     watcher_.reset();
     OnControl([this] { heartbeater_->SayStopping(); });
     shardctl_->Shutdown();
+    copier_->Cancel();
   }
   if (port_ != nullptr) {
     port_->Shutdown(kShutdownGrace);
@@ -196,6 +201,7 @@ Server::~Server() {
   service_->WaitIdle();
   registrar_.reset();
   if (heartbeater_ != nullptr) {
+    copier_->WaitIdle();
     // Ends the streams; whatever they and the pool still say falls on closed ears.
     gate_->Close();
     control_.reset();

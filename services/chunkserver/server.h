@@ -15,6 +15,8 @@
 #include "common/rpc/shardctl_client.h"
 #include "common/rpc/shardctl_watcher.h"
 #include "services/chunkserver/chunk_data_service.h"
+#include "services/chunkserver/control/chunk_copier.h"
+#include "services/chunkserver/control/grpc_chunk_sources.h"
 #include "services/chunkserver/control/grpc_master_streams.h"
 #include "services/chunkserver/control/heartbeater.h"
 #include "services/chunkserver/control/post_gate.h"
@@ -32,8 +34,8 @@ absl::StatusOr<std::string> Format(FileSystem& fs, const Options& options);
 //
 // Start order: lock the folder and count the boot, listen (bulk calls get NOT_READY), register and
 // heartbeat (LOADING), scan the folder, serve. It needs neither shardctl nor masters to serve
-// bytes. Stop order: refuse new calls, tell the masters, wait for calls (briefly, then cancel), end
-// heartbeats, end disk work, release the folder. Thread-safe.
+// bytes. Stop order: refuse new calls, tell the masters, cancel copies, wait for calls (briefly,
+// then cancel) and for copies, end heartbeats, end disk work, release the folder. Thread-safe.
 class Server {
  public:
   // Listens when it returns; the scan goes on behind it. `on_failure` is called at most once, on a
@@ -80,6 +82,8 @@ class Server {
   std::unique_ptr<ThreadPool> disk_;
   std::unique_ptr<ChunkDataService> service_;
   std::unique_ptr<GrpcServer> port_;
+  std::unique_ptr<GrpcChunkSources> sources_;
+  std::unique_ptr<ChunkCopier> copier_;
   std::unique_ptr<GrpcMasterStreams> streams_;
   std::unique_ptr<ShardctlClient> shardctl_;
   v1::RegisterChunkServerRequest registration_;

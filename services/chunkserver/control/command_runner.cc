@@ -10,13 +10,17 @@ namespace ballast::chunkserver {
 
 CommandRunner::CommandRunner(ChunkStore& store, ServerIdentity& identity, FenceTable fences,
                              std::shared_ptr<PostGate> gate, PostBlocking post_blocking,
-                             OnResult on_result)
+                             ChunkCopier& copier, OnResult on_result)
     : store_(store),
       identity_(identity),
       gate_(std::move(gate)),
       post_blocking_(std::move(post_blocking)),
+      copier_(copier),
       on_result_(std::move(on_result)),
-      queue_(kCommandsMax, std::move(fences)) {}
+      queue_(CommandLimits{.commands_max = kCommandsMax,
+                           .copies_max = copier.options().copies_max,
+                           .others_max = kRunningMax},
+             std::move(fences)) {}
 
 void CommandRunner::Take(uint64_t source,
                          const google::protobuf::RepeatedPtrField<v1::Command>& commands) {
@@ -37,13 +41,11 @@ void CommandRunner::Advance() {
       gate->Post([this, version, status] { OnFencesStored(version, status); });
     });
   }
-  while (running_ < kRunningMax) {
-    std::optional<CommandQueue::Next> next = queue_.TakeNext();
-    if (!next.has_value()) {
-      return;
-    }
+  while (std::optional<CommandQueue::Next> next = queue_.TakeNext()) {
     if (next->refused.has_value()) {
       on_result_(next->queued, *std::move(next->refused));
+    } else if (next->queued.command.has_replicate()) {
+      RunCopy(std::move(next->queued));
     } else {
       Run(std::move(next->queued));
     }
@@ -73,20 +75,37 @@ absl::Status CommandRunner::Execute(ChunkStore& store, const v1::Command& comman
     }
     return deleted;
   }
+  if (command.has_keep()) {
+    // The queue has cancelled the deletes that waited; what ran is over.
+    return store.Stat(handle).status();
+  }
   return store.Verify(handle).status();
 }
 
 void CommandRunner::Run(QueuedCommand queued) {
-  ++running_;
   post_blocking_([this, gate = gate_, &store = store_, queued = std::move(queued)] {
     const absl::Status status = Execute(store, queued.command);
-    gate->Post([this, queued, status] {
-      --running_;
-      queue_.Finish(queued);
-      on_result_(queued, MakeCommandResult(queued.command, status));
-      Advance();
-    });
+    gate->Post([this, queued, status] { OnDone(queued, status, 0); });
   });
+}
+
+void CommandRunner::RunCopy(QueuedCommand queued) {
+  const v1::Command::Replicate& replicate = queued.command.replicate();
+  CopyOrder order;
+  order.handle = ChunkHandle(queued.command.handle());
+  order.length_bytes = replicate.length_bytes();
+  order.crc32c = Crc32c{replicate.crc32c()};
+  order.sources.assign(replicate.sources().begin(), replicate.sources().end());
+  copier_.Copy(std::move(order), [this, gate = gate_, queued](const CopyResult& result) {
+    gate->Post([this, queued, result] { OnDone(queued, result.status, result.bytes); });
+  });
+}
+
+void CommandRunner::OnDone(const QueuedCommand& queued, const absl::Status& status,
+                           uint64_t bytes) {
+  queue_.Finish(queued);
+  on_result_(queued, MakeCommandResult(queued.command, status, bytes));
+  Advance();
 }
 
 }  // namespace ballast::chunkserver

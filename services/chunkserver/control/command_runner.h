@@ -2,12 +2,13 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <memory>
 
 #include "absl/functional/any_invocable.h"
 #include "common/env/executor.h"
 #include "protos/chunkserver_control_service.pb.h"
+#include "services/chunkserver/control/chunk_copier.h"
+#include "services/chunkserver/control/post_blocking.h"
 #include "services/chunkserver/control/post_gate.h"
 #include "services/chunkserver/core/command_queue.h"
 #include "services/chunkserver/store/chunk_store.h"
@@ -15,25 +16,23 @@
 
 namespace ballast::chunkserver {
 
-// Runs a task where it may block: the disk pool, or a simulated one.
-using PostBlocking = std::function<void(Task)>;
-
 // Carries out the masters' commands: makes their fence pairs durable first, then lets the store
-// act, on the disk pool, a few at a time.
+// act, on the disk pool, a few at a time, or the copier, which has its own number.
 //
 // Guarantees: as CommandQueue; in addition every command that was taken in has one result, unless
 // the process ends first. A disk that cannot store fences carries out nothing. Concurrency: lives
-// on one executor: called there, `on_result` runs there. Lifetime: `store` and `identity` outlive
-// the tasks it posted; `gate` leads to its executor and is closed before it is destroyed.
+// on one executor: called there, `on_result` runs there. Lifetime: `store`, `identity` and `copier`
+// outlive the tasks it posted; `gate` leads to its executor and is closed before it is destroyed.
 class CommandRunner {
  public:
   static constexpr size_t kCommandsMax = 4096;
-  static constexpr int kRunningMax = 2;
+  static constexpr size_t kRunningMax = 2;  // besides copies
 
   using OnResult = absl::AnyInvocable<void(const QueuedCommand& command, v1::CommandResult result)>;
 
   CommandRunner(ChunkStore& store, ServerIdentity& identity, FenceTable fences,
-                std::shared_ptr<PostGate> gate, PostBlocking post_blocking, OnResult on_result);
+                std::shared_ptr<PostGate> gate, PostBlocking post_blocking, ChunkCopier& copier,
+                OnResult on_result);
 
   // Takes commands in that came on stream `source`. Results come later or at once.
   void Take(uint64_t source, const google::protobuf::RepeatedPtrField<v1::Command>& commands);
@@ -42,16 +41,18 @@ class CommandRunner {
   void Advance();
   void OnFencesStored(uint64_t version, const absl::Status& status);
   void Run(QueuedCommand queued);
+  void RunCopy(QueuedCommand queued);
+  void OnDone(const QueuedCommand& queued, const absl::Status& status, uint64_t bytes);
   static absl::Status Execute(ChunkStore& store, const v1::Command& command);
 
   ChunkStore& store_;
   ServerIdentity& identity_;
   const std::shared_ptr<PostGate> gate_;
   const PostBlocking post_blocking_;
+  ChunkCopier& copier_;
   OnResult on_result_;
   CommandQueue queue_;
   bool storing_fences_ = false;
-  int running_ = 0;
 };
 
 }  // namespace ballast::chunkserver

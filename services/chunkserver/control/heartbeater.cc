@@ -12,7 +12,7 @@ namespace ballast::chunkserver {
 Heartbeater::Heartbeater(HeartbeaterOptions options, Executor& executor, Clock& clock,
                          std::shared_ptr<PostGate> gate, ChunkStore& store,
                          ServerIdentity& identity, FenceTable fences, PostBlocking post_blocking,
-                         MasterStreams& streams, Callbacks callbacks)
+                         ChunkCopier& copier, MasterStreams& streams, Callbacks callbacks)
     : options_(std::move(options)),
       executor_(executor),
       gate_(gate),
@@ -39,7 +39,7 @@ Heartbeater::Heartbeater(HeartbeaterOptions options, Executor& executor, Clock& 
                    }
                  },
              .on_fatal = [this](const absl::Status& status) { Fail(status); }},
-      commands_(store, identity, std::move(fences), gate, post_blocking,
+      commands_(store, identity, std::move(fences), gate, post_blocking, copier,
                 [this](const QueuedCommand& command, v1::CommandResult result) {
                   for (auto& [group, session] : sessions_) {
                     if (session->source() == command.source) {

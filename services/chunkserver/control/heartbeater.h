@@ -48,8 +48,8 @@ class Heartbeater {
 
   Heartbeater(HeartbeaterOptions options, Executor& executor, Clock& clock,
               std::shared_ptr<PostGate> gate, ChunkStore& store, ServerIdentity& identity,
-              FenceTable fences, PostBlocking post_blocking, MasterStreams& streams,
-              Callbacks callbacks);
+              FenceTable fences, PostBlocking post_blocking, ChunkCopier& copier,
+              MasterStreams& streams, Callbacks callbacks);
   ~Heartbeater();
 
   // Begins: registers, and heartbeats once a configuration is known.

@@ -7,10 +7,15 @@
 #include "absl/container/btree_set.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
+#include "common/base/uuid.h"
 #include "common/types/error.h"
+#include "common/types/limits.h"
+#include "common/types/shard_config.h"
 
 namespace ballast::chunkserver {
 namespace {
+
+constexpr int kCopySourcesMax = 7;
 
 FencePair PairOf(const v1::Command& command) {
   return FencePair{ConfigVersion(command.fence().config_version()),
@@ -28,6 +33,24 @@ absl::Status StaleFence(const v1::Command& command, FencePair highest) {
                    highest.term.value(), ") for shard ", ShardOf(command).value()));
 }
 
+absl::Status ValidateReplicate(const v1::Command::Replicate& order) {
+  if (order.sources_size() < 1 || order.sources_size() > kCopySourcesMax) {
+    return InvalidArgument(absl::StrCat("a copy needs 1 to ", kCopySourcesMax, " sources"));
+  }
+  for (const v1::ReplicaLocation& source : order.sources()) {
+    if (!IsUuid(source.server_id())) {
+      return InvalidArgument("a source's server id must be a UUID");
+    }
+    if (const absl::Status valid = ValidateAddress(source.address()); !valid.ok()) {
+      return valid;
+    }
+  }
+  if (order.length_bytes() < 1 || order.length_bytes() > kChunkBytesMax) {
+    return InvalidArgument(absl::StrCat("a chunk has 1 to ", kChunkBytesMax, " bytes"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status Validate(const v1::Command& command) {
   if (command.handle() == 0 || command.command_id() == 0) {
     return InvalidArgument("a command needs a handle and an id");
@@ -42,10 +65,10 @@ absl::Status Validate(const v1::Command& command) {
       }
       return absl::OkStatus();
     case v1::Command::kVerify:
-      return absl::OkStatus();
     case v1::Command::kKeep:
+      return absl::OkStatus();
     case v1::Command::kReplicate:
-      return MakeError(v1::REASON_NOT_SUPPORTED_YET, "this server cannot copy chunks from others");
+      return ValidateReplicate(command.replicate());
     case v1::Command::ORDER_NOT_SET:
       break;
   }
@@ -58,20 +81,25 @@ bool Same(const v1::Command& a, const v1::Command& b) {
 
 }  // namespace
 
-v1::CommandResult MakeCommandResult(const v1::Command& command, const absl::Status& status) {
+v1::CommandResult MakeCommandResult(const v1::Command& command, const absl::Status& status,
+                                    uint64_t bytes) {
   v1::CommandResult result;
   result.set_command_id(command.command_id());
   result.set_handle(command.handle());
   result.set_code(static_cast<uint32_t>(status.code()));
   result.set_reason(ReasonOf(status));
-  result.set_text(std::string(status.message().substr(0, 256)));
+  std::string text(status.message().substr(0, kResultTextBytesMax));
+  // The text may be another server's, and a string that is no UTF-8 would spoil the whole
+  // heartbeat.
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+  result.set_text(std::move(text));
+  result.set_bytes(bytes);
   return result;
 }
 
-CommandQueue::CommandQueue(size_t commands_max, FenceTable durable)
-    : commands_max_(commands_max),
-      fences_(std::move(durable)),
-      durable_version_(fences_.version()) {}
+CommandQueue::CommandQueue(const CommandLimits& limits, FenceTable durable)
+    : limits_(limits), fences_(std::move(durable)), durable_version_(fences_.version()) {}
 
 std::optional<v1::CommandResult> CommandQueue::Offer(uint64_t source, const v1::Command& command) {
   if (const absl::Status valid = Validate(command); !valid.ok()) {
@@ -88,14 +116,23 @@ std::optional<v1::CommandResult> CommandQueue::Offer(uint64_t source, const v1::
       return std::nullopt;
     }
   }
-  if (queue_.size() >= commands_max_) {
+  if (queue_.size() >= limits_.commands_max) {
     return MakeCommandResult(
         command, MakeError(v1::REASON_OVERLOADED,
                            absl::StrCat(queue_.size(), " commands are waiting on this server")));
   }
+  if (command.has_keep()) {
+    for (Entry& entry : queue_) {
+      const v1::Command& earlier = entry.queued.command;
+      if (earlier.handle() == command.handle() && earlier.has_delete_replica() && !entry.running) {
+        entry.cancelled = true;
+      }
+    }
+  }
   queue_.push_back(Entry{.queued = QueuedCommand{.source = source, .command = command},
                          .fence_version = fences_.version(),
-                         .running = false});
+                         .running = false,
+                         .cancelled = false});
   return std::nullopt;
 }
 
@@ -108,7 +145,16 @@ std::optional<CommandQueue::Next> CommandQueue::TakeNext() {
   absl::btree_set<uint64_t> busy;
   for (auto it = queue_.begin(); it != queue_.end(); ++it) {
     const v1::Command& command = it->queued.command;
+    if (it->cancelled) {
+      Next next{.queued = it->queued,
+                .refused = MakeCommandResult(
+                    command, absl::AbortedError("a later command keeps this replica"))};
+      queue_.erase(it);
+      return next;
+    }
     const bool is_free = busy.insert(command.handle()).second;
+    size_t& running = command.has_replicate() ? copies_running_ : others_running_;
+    const size_t running_max = command.has_replicate() ? limits_.copies_max : limits_.others_max;
     if (it->running || !is_free || it->fence_version > durable_version_) {
       continue;
     }
@@ -117,9 +163,13 @@ std::optional<CommandQueue::Next> CommandQueue::TakeNext() {
     if (PairOf(command) < highest) {
       next.refused = MakeCommandResult(command, StaleFence(command, highest));
       queue_.erase(it);
-    } else {
-      it->running = true;
+      return next;
     }
+    if (running >= running_max) {
+      continue;
+    }
+    it->running = true;
+    ++running;
     return next;
   }
   return std::nullopt;
@@ -130,6 +180,7 @@ void CommandQueue::Finish(const QueuedCommand& done) {
     return entry.running && Same(entry.queued.command, done.command);
   });
   CHECK(it != queue_.end()) << done.command.handle();
+  --(done.command.has_replicate() ? copies_running_ : others_running_);
   queue_.erase(it);
 }
 

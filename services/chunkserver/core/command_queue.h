@@ -17,21 +17,29 @@ struct QueuedCommand {
   v1::Command command;
 };
 
+struct CommandLimits {
+  size_t commands_max = 4096;  // wait or run
+  size_t copies_max = 8;       // of these, Replicates that run
+  size_t others_max = 2;       // of these, others that run
+};
+
 // Orders of masters, waiting to be carried out.
 //
 // Guarantees: commands about one chunk run one at a time, in the order in which they came; a
-// command that is waiting or running is not queued again; at most `commands_max` wait or run. None
-// runs before its fence pair is durable, and none at all once a higher pair for its shard was seen.
-// Commands are repeated by the masters that need them, so that refusing one loses nothing.
+// command that is waiting or running is not queued again; CommandLimits hold, so that copies, which
+// are slow, and the rest do not wait for each other. None runs before its fence pair is durable,
+// and none at all once a higher pair for its shard was seen. A Keep that is taken in cancels the
+// Deletes of its chunk that wait before it. Commands are repeated by the masters that need them, so
+// that refusing one loses nothing.
 //
 // Concurrency: none; its owner serialises. Pure.
 class CommandQueue {
  public:
   // `durable` is the table as it is on disk.
-  CommandQueue(size_t commands_max, FenceTable durable);
+  CommandQueue(const CommandLimits& limits, FenceTable durable);
 
-  // Takes a command in. A result: it was refused (STALE_FENCE, OVERLOADED, INVALID_ARGUMENT,
-  // NOT_SUPPORTED_YET) and that is to be sent back. None: it is queued, or was already.
+  // Takes a command in. A result: it was refused (STALE_FENCE, OVERLOADED, INVALID_ARGUMENT) and
+  // that is to be sent back. None: it is queued, or was already.
   std::optional<v1::CommandResult> Offer(uint64_t source, const v1::Command& command);
 
   // True while commands wait for fence pairs that are not durable. Then fences().Encode() is to be
@@ -58,15 +66,23 @@ class CommandQueue {
     QueuedCommand queued;
     uint64_t fence_version;  // durable from this version of the table on
     bool running = false;
+    bool cancelled = false;  // by a Keep
   };
 
-  const size_t commands_max_;
+  const CommandLimits limits_;
   FenceTable fences_;
   uint64_t durable_version_;
   std::list<Entry> queue_;  // in order of arrival, running ones included
+  size_t copies_running_ = 0;
+  size_t others_running_ = 0;
 };
 
-// A result that reports `status` for `command`.
-v1::CommandResult MakeCommandResult(const v1::Command& command, const absl::Status& status);
+// Longest text of a result.
+inline constexpr size_t kResultTextBytesMax = 256;
+
+// A result that reports `status` for `command`. Its text is cut, and plain ASCII whatever strangers
+// put into the status.
+v1::CommandResult MakeCommandResult(const v1::Command& command, const absl::Status& status,
+                                    uint64_t bytes = 0);
 
 }  // namespace ballast::chunkserver

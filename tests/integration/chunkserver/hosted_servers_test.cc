@@ -2,10 +2,10 @@
 // Several chunk servers behind one port, over real gRPC.
 #include "services/chunkserver/hosted_servers.h"
 
-#include "absl/synchronization/mutex.h"
 #include "client/chunk_io.h"
 #include "common/rpc/channel_pool.h"
 #include "common/rpc/status_bridge.h"
+#include "tests/integration/chunkserver/command_results.h"
 #include "tests/integration/chunkserver/data_fixture.h"
 
 namespace ballast::chunkserver {
@@ -19,28 +19,6 @@ using ::ballast::testing::HasReason;
 using ::ballast::testing::StatusIs;
 
 const ChunkHandle kHandle(ShardId(1), 7);
-
-// Results as they come.
-class Results {
- public:
-  std::function<void(const v1::CommandResult&)> Sink() {
-    return [this](const v1::CommandResult& result) {
-      absl::MutexLock lock(&mu_);
-      results_.push_back(result);
-    };
-  }
-  std::vector<v1::CommandResult> Await(size_t count) {
-    absl::MutexLock lock(&mu_);
-    const auto enough = [&]()
-                            ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return results_.size() >= count; };
-    EXPECT_TRUE(mu_.AwaitWithTimeout(absl::Condition(&enough), absl::Seconds(20)));
-    return results_;
-  }
-
- private:
-  absl::Mutex mu_;
-  std::vector<v1::CommandResult> results_ ABSL_GUARDED_BY(mu_);
-};
 
 class HostedServersTest : public ::testing::Test {
  protected:
@@ -158,7 +136,7 @@ TEST_F(HostedServersTest, CarriesOutCommandsOfTheServerTheyAreFor) {
   ASSERT_OK(servers_->AddServer(Spec(a_)));
   ASSERT_OK(servers_->AddServer(Spec(b_)));
   ASSERT_OK(Write({a_, b_}, kHandle, "x"));
-  Results results;
+  CommandResults results;
   ASSERT_OK(servers_->Execute(a_, {Delete(1, kHandle, 5)}, results.Sink()));
   EXPECT_EQ(results.Await(1)[0].code(), 0u);
   EXPECT_TRUE(servers_->store(a_)->List(ChunkHandle(0), 10).empty());
@@ -175,7 +153,7 @@ TEST_F(HostedServersTest, CarriesOutCommandsOfTheServerTheyAreFor) {
 TEST_F(HostedServersTest, ACommandGivenTwiceAnswersTwice) {
   ASSERT_OK(servers_->AddServer(Spec(a_)));
   ASSERT_OK(Write({a_}, kHandle, "x"));
-  Results results;
+  CommandResults results;
   const v1::Command command = Delete(1, kHandle, 5);
   ASSERT_OK(servers_->Execute(a_, {command, command}, results.Sink()));
   const std::vector<v1::CommandResult> got = results.Await(2);
@@ -188,7 +166,7 @@ TEST_F(HostedServersTest, AServerComesBackWithItsChunksAndItsFences) {
   ASSERT_OK(servers_->AddServer(Spec(a_)));
   EXPECT_EQ(servers_->boot_epoch(a_), 1u);
   ASSERT_OK(Write({a_}, kHandle, "kept"));
-  Results results;
+  CommandResults results;
   ASSERT_OK(servers_->Execute(a_, {Delete(1, ChunkHandle(ShardId(1), 8), 5)}, results.Sink()));
   EXPECT_EQ(results.Await(1)[0].reason(), v1::REASON_CHUNK_NOT_FOUND);
   servers_.reset();

@@ -136,6 +136,44 @@ TEST_F(ServerTest, RegistersHeartbeatsReportsAndObeys) {
   }));
 }
 
+TEST_F(ServerTest, CopiesAChunkFromAnotherServerWhenOrdered) {
+  TestDataServer source;
+  const std::string data = RandomBytes(MiB(2) + 9, 1);
+  ASSERT_OK(Format(PosixFileSystem(), options_));
+  Join();
+  Start();
+  {
+    ChunkIoOptions io_options;
+    io_options.cluster_id = kCluster;
+    ChunkIo io(io_options);
+    StringChunkSource bytes(data);
+    ASSERT_OK(io.WriteChunk({.handle = kHandle, .chain = {source.location()}}, bytes));
+  }
+  ASSERT_TRUE(master_.Await([](const std::vector<v1::Heartbeat>& all) {
+    return !all.empty() && all.back().health() == v1::SERVER_HEALTH_OK;
+  }));
+  v1::Command command;
+  command.set_command_id(6);
+  command.set_handle(kHandle.value());
+  command.mutable_fence()->set_config_version(1);
+  command.mutable_fence()->set_term(1);
+  v1::Command::Replicate& order = *command.mutable_replicate();
+  *order.add_sources() = source.location();
+  order.set_length_bytes(static_cast<uint32_t>(data.size()));
+  order.set_crc32c(ComputeCrc32c(data).value);
+  master_.Order(command);
+  ASSERT_TRUE(master_.Await([&](const std::vector<v1::Heartbeat>& all) {
+    for (const v1::Heartbeat& heartbeat : all) {
+      for (const v1::CommandResult& result : heartbeat.results()) {
+        return result.command_id() == 6 && result.code() == 0 && result.bytes() == data.size();
+      }
+    }
+    return false;
+  }));
+  EXPECT_TRUE(master_.Await([](const auto& all) { return Listed(all, kHandle); }));
+  EXPECT_EQ(server_->store().Stat(kHandle)->state, ReplicaState::kVerified);
+}
+
 TEST_F(ServerTest, AsksShardctlForTheClusterAtFormat) {
   ASSERT_OK(Format(PosixFileSystem(), options_));
   Start();

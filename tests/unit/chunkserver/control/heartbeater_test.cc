@@ -9,6 +9,7 @@
 #include "tests/support/mem_file_system.h"
 #include "tests/support/sim_scheduler.h"
 #include "tests/support/status_matchers.h"
+#include "tests/unit/chunkserver/control/fake_sources.h"
 #include "tests/unit/chunkserver/store/store_fixture.h"
 
 namespace ballast::chunkserver {
@@ -92,6 +93,9 @@ class HeartbeaterTest : public ::testing::Test {
     executor_ = world_.MakeExecutor();
     gate_ = std::make_shared<PostGate>(*executor_);
     disk_ = world_.MakeExecutor(absl::Milliseconds(3));
+    const PostBlocking post_blocking = [this](Task task) { disk_->Post(std::move(task)); };
+    copier_ = std::make_unique<ChunkCopier>(*store_, post_blocking, sources_, *executor_, world_,
+                                            ChunkCopierOptions());
     Heartbeater::Callbacks callbacks;
     callbacks.register_server = [this] {
       ++registrations_;
@@ -101,12 +105,13 @@ class HeartbeaterTest : public ::testing::Test {
     callbacks.on_fatal = [this](const absl::Status& status) { fatal_.push_back(status); };
     heartbeater_ = std::make_unique<Heartbeater>(
         HeartbeaterOptions{.zone = "z", .address = "127.0.0.1:7600", .incarnation = 7}, *executor_,
-        world_, gate_, *store_, *identity_, FenceTable(),
-        [this](Task task) { disk_->Post(std::move(task)); }, streams_, std::move(callbacks));
+        world_, gate_, *store_, *identity_, FenceTable(), post_blocking, *copier_, streams_,
+        std::move(callbacks));
     executor_->Post([this] { heartbeater_->Start(); });
     streams_.on_heartbeat = Answer;
   }
   void TearDown() override {
+    copier_->Cancel();
     gate_->Close();
     executor_->Post([this] { heartbeater_->SayStopping(); });
     world_.RunFor(absl::Seconds(1));
@@ -145,6 +150,8 @@ class HeartbeaterTest : public ::testing::Test {
   std::unique_ptr<Executor> disk_;
   std::unique_ptr<Executor> executor_;
   FakeStreams streams_;
+  FakeSources sources_{world_};
+  std::unique_ptr<ChunkCopier> copier_;
   std::unique_ptr<Heartbeater> heartbeater_;
   int registrations_ = 0;
   std::vector<absl::Status> fatal_;
@@ -295,6 +302,92 @@ TEST_F(HeartbeaterTest, CarriesOutADeleteAndReportsIt) {
   EXPECT_EQ(store_->Usage().chunk_count, 0u);
   ASSERT_OK_AND_ASSIGN(const FenceTable fences, identity_->LoadFences());
   EXPECT_EQ(fences.Highest(ShardId(1)), (FencePair{ConfigVersion(1), RaftTerm(5)}));
+}
+
+TEST_F(HeartbeaterTest, CopiesAChunkReportsItAndAnswersWithItsBytes) {
+  Serve();
+  const ChunkHandle handle(ShardId(1), 1);
+  const std::string data = RandomBytes(700000, 1);
+  sources_.scripts["127.0.0.1:1"].data = data;
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  v1::Command copy = Delete(11, handle, 5);
+  v1::Command::Replicate& order = *copy.mutable_replicate();
+  order.add_sources()->set_address("127.0.0.1:1");
+  order.mutable_sources(0)->set_server_id(kServer);
+  order.set_length_bytes(static_cast<uint32_t>(data.size()));
+  order.set_crc32c(ComputeCrc32c(data).value);
+  v1::HeartbeatReply reply;
+  *reply.add_commands() = copy;
+  streams_.last().events.on_reply(reply);
+  world_.RunFor(absl::Milliseconds(200));
+  ASSERT_EQ(Results().size(), 1u);
+  EXPECT_EQ(Results()[0].code(), 0u) << Results()[0].text();
+  EXPECT_EQ(Results()[0].bytes(), data.size());
+  bool reported = false;
+  for (const v1::Heartbeat& heartbeat : streams_.last().received) {
+    for (const v1::ShardReport& report : heartbeat.shards()) {
+      for (const v1::ReplicaReport& replica : report.replicas()) {
+        reported = reported || (replica.handle() == handle.value() && replica.verified());
+      }
+    }
+  }
+  EXPECT_TRUE(reported);
+}
+
+TEST_F(HeartbeaterTest, ASlowCopyHoldsUpNeitherHeartbeatsNorOtherCommands) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  const ChunkHandle held(ShardId(2), 1);
+  ASSERT_OK(WriteChunk(*store_, held, "hello"));
+  sources_.scripts["127.0.0.1:1"].stall_after = 0;
+  v1::HeartbeatReply reply;
+  for (uint64_t i = 1; i <= 20; ++i) {  // more than may run
+    v1::Command copy = Delete(i, ChunkHandle(ShardId(1), i), 5);
+    v1::Command::Replicate& order = *copy.mutable_replicate();
+    order.add_sources()->set_address("127.0.0.1:1");
+    order.mutable_sources(0)->set_server_id(kServer);
+    order.set_length_bytes(5);
+    *reply.add_commands() = copy;
+  }
+  *reply.add_commands() = Delete(99, held, 5);
+  streams_.last().events.on_reply(reply);
+  const size_t before = streams_.last().received.size();
+  world_.RunFor(absl::Seconds(15));
+  EXPECT_EQ(copier_->running(), ChunkCopierOptions().copies_max);
+  EXPECT_GE(streams_.last().received.size(), before + 3);
+  ASSERT_EQ(Results().size(), 1u);
+  EXPECT_EQ(Results()[0].command_id(), 99u);
+  EXPECT_EQ(Results()[0].code(), 0u);
+}
+
+TEST_F(HeartbeaterTest, AKeepAnswersWhetherTheReplicaIsStillHere) {
+  Serve();
+  const ChunkHandle held(ShardId(1), 1);
+  ASSERT_OK(WriteChunk(*store_, held, "hello"));
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  v1::HeartbeatReply reply;
+  *reply.add_commands() = Delete(1, held, 5);  // waits for its fence, so it can still be cancelled
+  v1::Command keep = Delete(2, held, 6);
+  keep.mutable_keep();
+  *reply.add_commands() = keep;
+  keep.set_command_id(3);
+  keep.set_handle(ChunkHandle(ShardId(1), 2).value());
+  *reply.add_commands() = keep;
+  streams_.last().events.on_reply(reply);
+  world_.RunFor(absl::Milliseconds(200));
+  ASSERT_EQ(Results().size(), 3u);
+  for (const v1::CommandResult& result : Results()) {
+    if (result.command_id() == 1) {
+      EXPECT_NE(result.code(), 0u);
+    } else if (result.command_id() == 2) {
+      EXPECT_EQ(result.code(), 0u) << result.text();
+    } else {
+      EXPECT_EQ(result.reason(), v1::REASON_CHUNK_NOT_FOUND);
+    }
+  }
+  EXPECT_EQ(store_->Usage().chunk_count, 1u);
+  ASSERT_OK_AND_ASSIGN(const FenceTable fences, identity_->LoadFences());
+  EXPECT_EQ(fences.Highest(ShardId(1)), (FencePair{ConfigVersion(1), RaftTerm(6)}));
 }
 
 TEST_F(HeartbeaterTest, RefusesADeposedLeadersDelete) {

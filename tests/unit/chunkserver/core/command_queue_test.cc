@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/chunkserver/core/command_queue.h"
 
+#include <vector>
+
 #include "common/base/rng.h"
 #include "common/types/error.h"
+#include "common/types/limits.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
 
@@ -21,11 +24,45 @@ v1::Command Delete(uint64_t id, ChunkHandle handle, uint64_t config, uint64_t te
   return command;
 }
 
+CommandLimits Limits(size_t commands_max) {
+  return CommandLimits{.commands_max = commands_max, .copies_max = 2, .others_max = 2};
+}
+
+v1::Command Replicate(uint64_t id, ChunkHandle handle, uint64_t term = 1) {
+  v1::Command command = Delete(id, handle, 1, term);
+  v1::Command::Replicate& order = *command.mutable_replicate();
+  v1::ReplicaLocation& source = *order.add_sources();
+  source.set_server_id("11111111-7b0e-4d0a-9a53-0d2b1f7c8e11");
+  source.set_address("127.0.0.1:7600");
+  order.set_length_bytes(5);
+  return command;
+}
+
+v1::Command Keep(uint64_t id, ChunkHandle handle, uint64_t term = 1) {
+  v1::Command command = Delete(id, handle, 1, term);
+  command.mutable_keep();
+  return command;
+}
+
+void MakeDurable(CommandQueue& queue) { queue.OnFencesDurable(queue.fences().version()); }
+
+// The ids of the commands that may run now.
+std::vector<uint64_t> TakeAll(CommandQueue& queue) {
+  std::vector<uint64_t> ids;
+  while (const auto next = queue.TakeNext()) {
+    EXPECT_FALSE(next->refused.has_value());
+    ids.push_back(next->queued.command.command_id());
+  }
+  return ids;
+}
+
 const ChunkHandle kA(ShardId(1), 1);
 const ChunkHandle kB(ShardId(1), 2);
+const ChunkHandle kC(ShardId(1), 3);
+const ChunkHandle kD(ShardId(1), 4);
 
 TEST(CommandQueueTest, RunsNothingBeforeItsFenceIsDurable) {
-  CommandQueue queue(10, FenceTable());
+  CommandQueue queue(Limits(10), FenceTable());
   EXPECT_FALSE(queue.Offer(1, Delete(1, kA, 1, 1)).has_value());
   EXPECT_TRUE(queue.NeedsFencesDurable());
   EXPECT_FALSE(queue.TakeNext().has_value());
@@ -35,7 +72,7 @@ TEST(CommandQueueTest, RunsNothingBeforeItsFenceIsDurable) {
 }
 
 TEST(CommandQueueTest, AFenceThatRoseWhileItWasWrittenIsNotTakenForDurable) {
-  CommandQueue queue(10, FenceTable());
+  CommandQueue queue(Limits(10), FenceTable());
   queue.Offer(1, Delete(1, kA, 1, 1));
   const uint64_t written = queue.fences().version();
   queue.Offer(1, Delete(2, kB, 1, 2));
@@ -48,7 +85,7 @@ TEST(CommandQueueTest, AFenceThatRoseWhileItWasWrittenIsNotTakenForDurable) {
 }
 
 TEST(CommandQueueTest, RefusesALowerFenceForTheSameShardOnly) {
-  CommandQueue queue(10, FenceTable());
+  CommandQueue queue(Limits(10), FenceTable());
   EXPECT_FALSE(queue.Offer(1, Delete(1, kA, 2, 5)).has_value());
   EXPECT_EQ(queue.Offer(1, Delete(2, kB, 2, 4))->reason(), v1::REASON_STALE_FENCE);
   EXPECT_EQ(queue.Offer(1, Delete(3, kB, 1, 9))->reason(), v1::REASON_STALE_FENCE);
@@ -59,14 +96,14 @@ TEST(CommandQueueTest, RefusesALowerFenceAfterARestart) {
   FenceTable table;
   table.Admit(ShardId(1), FencePair{ConfigVersion(3), RaftTerm(7)});
   ASSERT_OK_AND_ASSIGN(FenceTable reread, FenceTable::Decode(table.Encode()));
-  CommandQueue queue(10, std::move(reread));
+  CommandQueue queue(Limits(10), std::move(reread));
   EXPECT_EQ(queue.Offer(1, Delete(1, kA, 3, 6))->reason(), v1::REASON_STALE_FENCE);
   EXPECT_FALSE(queue.Offer(1, Delete(1, kA, 3, 7)).has_value());
   EXPECT_TRUE(queue.TakeNext().has_value());  // that pair is durable already
 }
 
 TEST(CommandQueueTest, QueuesARepeatedCommandOnceAndAnswersTheNewerStream) {
-  CommandQueue queue(10, FenceTable());
+  CommandQueue queue(Limits(10), FenceTable());
   queue.Offer(1, Delete(1, kA, 1, 1));
   queue.Offer(2, Delete(1, kA, 1, 1));
   EXPECT_EQ(queue.size(), 1u);
@@ -75,7 +112,7 @@ TEST(CommandQueueTest, QueuesARepeatedCommandOnceAndAnswersTheNewerStream) {
 }
 
 TEST(CommandQueueTest, RunsCommandsOfOneChunkOneAtATimeInOrder) {
-  CommandQueue queue(10, FenceTable());
+  CommandQueue queue(Limits(10), FenceTable());
   queue.Offer(1, Delete(1, kA, 1, 1));
   queue.Offer(1, Delete(2, kA, 1, 1));
   queue.Offer(1, Delete(3, kB, 1, 1));
@@ -89,7 +126,7 @@ TEST(CommandQueueTest, RunsCommandsOfOneChunkOneAtATimeInOrder) {
 }
 
 TEST(CommandQueueTest, IsBoundedAndSaysSo) {
-  CommandQueue queue(2, FenceTable());
+  CommandQueue queue(Limits(2), FenceTable());
   queue.Offer(1, Delete(1, kA, 1, 1));
   queue.Offer(1, Delete(2, kA, 1, 1));
   EXPECT_EQ(queue.Offer(1, Delete(3, kA, 1, 1))->reason(), v1::REASON_OVERLOADED);
@@ -97,16 +134,148 @@ TEST(CommandQueueTest, IsBoundedAndSaysSo) {
 }
 
 TEST(CommandQueueTest, RefusesWhatItCannotDo) {
-  CommandQueue queue(2, FenceTable());
+  CommandQueue queue(Limits(2), FenceTable());
   v1::Command unfenced = Delete(1, kA, 0, 0);
   EXPECT_EQ(queue.Offer(1, unfenced)->reason(), v1::REASON_INVALID_ARGUMENT);
   v1::Command causeless = Delete(1, kA, 1, 1);
   causeless.mutable_delete_replica()->clear_cause();
   EXPECT_EQ(queue.Offer(1, causeless)->reason(), v1::REASON_INVALID_ARGUMENT);
-  v1::Command copy = Delete(1, kA, 1, 1);
-  copy.mutable_replicate();
-  EXPECT_EQ(queue.Offer(1, copy)->reason(), v1::REASON_NOT_SUPPORTED_YET);
+  v1::Command orderless = Delete(1, kA, 1, 1);
+  orderless.clear_order();
+  EXPECT_EQ(queue.Offer(1, orderless)->reason(), v1::REASON_INVALID_ARGUMENT);
   EXPECT_EQ(queue.size(), 0u);
+}
+
+TEST(CommandQueueTest, RefusesCopiesThatMakeNoSense) {
+  CommandQueue queue(Limits(20), FenceTable());
+  const auto refused = [&](auto change) {
+    v1::Command command = Replicate(1, kA);
+    change(*command.mutable_replicate());
+    const auto result = queue.Offer(1, command);
+    return result.has_value() && result->reason() == v1::REASON_INVALID_ARGUMENT;
+  };
+  using Order = v1::Command::Replicate;
+  EXPECT_TRUE(refused([](Order& o) { o.clear_sources(); }));
+  EXPECT_TRUE(refused([](Order& o) {
+    while (o.sources_size() < 8) {
+      *o.add_sources() = o.sources(0);
+    }
+  }));
+  EXPECT_TRUE(refused([](Order& o) { o.mutable_sources(0)->set_address("nonsense"); }));
+  EXPECT_TRUE(refused([](Order& o) { o.mutable_sources(0)->set_address("unix:/socket"); }));
+  EXPECT_TRUE(refused([](Order& o) { o.mutable_sources(0)->set_server_id("me"); }));
+  EXPECT_TRUE(refused([](Order& o) { o.mutable_sources(0)->clear_server_id(); }));
+  EXPECT_TRUE(refused([](Order& o) { o.set_length_bytes(0); }));
+  EXPECT_TRUE(refused([](Order& o) { o.set_length_bytes(kChunkBytesMax + 1); }));
+  EXPECT_EQ(queue.size(), 0u);
+  EXPECT_FALSE(refused([](Order& o) {
+    o.set_length_bytes(kChunkBytesMax);
+    while (o.sources_size() < 7) {
+      *o.add_sources() = o.sources(0);
+    }
+  }));
+}
+
+TEST(CommandQueueTest, CopiesAndTheRestDoNotWaitForEachOther) {
+  CommandQueue queue(Limits(20), FenceTable());
+  const std::vector<ChunkHandle> handles = {kA, kB, kC, kD};
+  for (uint64_t i = 0; i < 4; ++i) {
+    queue.Offer(1, Replicate(i + 1, handles[i]));
+  }
+  for (uint64_t i = 0; i < 4; ++i) {
+    queue.Offer(1, Delete(i + 11, ChunkHandle(ShardId(2), i + 1), 1, 1));
+  }
+  MakeDurable(queue);
+  EXPECT_EQ(TakeAll(queue), (std::vector<uint64_t>{1, 2, 11, 12}));
+  queue.Finish(QueuedCommand{.source = 1, .command = Replicate(2, kB)});
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{3});
+  queue.Finish(QueuedCommand{.source = 1, .command = Delete(11, ChunkHandle(ShardId(2), 1), 1, 1)});
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{13});
+}
+
+TEST(CommandQueueTest, WhatConcernsAChunkWaitsForItsCopy) {
+  CommandQueue queue(Limits(20), FenceTable());
+  queue.Offer(1, Replicate(1, kA));
+  queue.Offer(1, Delete(2, kA, 1, 1));
+  queue.Offer(1, Replicate(3, kA));
+  MakeDurable(queue);
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{1});
+  queue.Finish(QueuedCommand{.source = 1, .command = Replicate(1, kA)});
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{2});
+  queue.Finish(QueuedCommand{.source = 1, .command = Delete(2, kA, 1, 1)});
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{3});
+}
+
+TEST(CommandQueueTest, AKeepCancelsTheDeletesOfItsChunkThatWait) {
+  CommandQueue queue(Limits(20), FenceTable());
+  queue.Offer(1, Delete(1, kA, 1, 1));
+  queue.Offer(2, Delete(2, kA, 1, 1));
+  queue.Offer(1, Delete(3, kB, 1, 1));
+  queue.Offer(1, Keep(4, kA));
+  queue.Offer(1, Delete(5, kA, 1, 1));  // decided later
+  MakeDurable(queue);
+  for (const uint64_t id : {1, 2}) {
+    const auto next = queue.TakeNext();
+    ASSERT_TRUE(next.has_value() && next->refused.has_value());
+    EXPECT_EQ(next->refused->command_id(), id);
+    EXPECT_EQ(next->refused->code(), static_cast<uint32_t>(absl::StatusCode::kAborted));
+    EXPECT_EQ(next->queued.source, id) << "who gave it is told";
+  }
+  EXPECT_EQ(TakeAll(queue), (std::vector<uint64_t>{3, 4}));
+  queue.Finish(QueuedCommand{.source = 1, .command = Keep(4, kA)});
+  queue.Finish(QueuedCommand{.source = 1, .command = Delete(3, kB, 1, 1)});
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{5});
+}
+
+TEST(CommandQueueTest, AKeepWaitsForADeleteThatRuns) {
+  CommandQueue queue(Limits(20), FenceTable());
+  queue.Offer(1, Delete(1, kA, 1, 1));
+  MakeDurable(queue);
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{1});
+  queue.Offer(1, Keep(2, kA));
+  EXPECT_TRUE(TakeAll(queue).empty());
+  queue.Finish(QueuedCommand{.source = 1, .command = Delete(1, kA, 1, 1)});
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{2});
+}
+
+TEST(CommandQueueTest, AKeepRaisesTheFenceDurablyBeforeItIsAnswered) {
+  CommandQueue queue(Limits(20), FenceTable());
+  queue.Offer(1, Keep(1, kA, /*term=*/7));
+  EXPECT_TRUE(queue.NeedsFencesDurable());
+  EXPECT_TRUE(TakeAll(queue).empty());
+  MakeDurable(queue);
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{1});
+  EXPECT_EQ(queue.Offer(1, Delete(2, kA, 1, 6))->reason(), v1::REASON_STALE_FENCE);
+}
+
+TEST(CommandQueueTest, AKeepOfADeposedMasterCancelsNothing) {
+  CommandQueue queue(Limits(20), FenceTable());
+  queue.Offer(1, Delete(1, kA, 1, 5));
+  EXPECT_EQ(queue.Offer(1, Keep(2, kA, /*term=*/4))->reason(), v1::REASON_STALE_FENCE);
+  MakeDurable(queue);
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{1});
+}
+
+TEST(CommandQueueTest, ARepeatedKeepDoesNotCancelWhatCameBetween) {
+  CommandQueue queue(Limits(20), FenceTable());
+  queue.Offer(1, Keep(1, kA));
+  queue.Offer(1, Delete(2, kA, 1, 1));
+  queue.Offer(1, Keep(1, kA));
+  MakeDurable(queue);
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{1});
+  queue.Finish(QueuedCommand{.source = 1, .command = Keep(1, kA)});
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{2});
+}
+
+TEST(CommandResultTest, IsPlainTextWhateverAStrangerSaid) {
+  const v1::CommandResult result =
+      MakeCommandResult(Replicate(1, kA), absl::UnavailableError("bad \xff\xfe\n\x01 text"), 9);
+  EXPECT_EQ(result.text(), "bad ???? text");
+  EXPECT_EQ(result.bytes(), 9u);
+  EXPECT_EQ(MakeCommandResult(Replicate(1, kA), absl::UnavailableError(std::string(1000, 'x')))
+                .text()
+                .size(),
+            kResultTextBytesMax);
 }
 
 TEST(FenceTableTest, DetectsEveryFlippedBitAndEveryCut) {
