@@ -236,6 +236,9 @@ absl::Status Finish(const RawFlags& raw, CliOptions* options) {
   if (options->verb == "settings") {
     return FinishSettings(raw, options);
   }
+  if (options->verb == "health" && !ValidateAddress(options->address).ok()) {
+    return Misuse(absl::StrCat("'", options->address, "' is no HOST:PORT"));
+  }
   return absl::OkStatus();
 }
 
@@ -288,6 +291,9 @@ void DeclareObjectVerbs(CommandLine& line, CliOptions& options, RawFlags& raw) {
 void DeclareClusterVerbs(CommandLine& line, CliOptions& options, RawFlags& raw) {
   line.Verb("status", "Show how the cluster is: groups, servers, chunks");
   line.Verb("servers", "Show the chunk servers");
+  line.Verb("health", "Ask one server of any kind whether it serves, once, for at most 5s")
+      .Positional("HOST:PORT", &options.address, "Where it listens")
+      .Footer("Exit status 0: it serves; 1: it does not. For health checks of containers.");
   line.Verb("group", "Add or remove groups of masters");
   line.Verb("group join", "Add a group of masters, or change its addresses")
       .Positional("GROUP", &raw.group, "The group's number, from 1")

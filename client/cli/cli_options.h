@@ -45,6 +45,9 @@ struct CliOptions {
   uint32_t group = 0;
   std::vector<std::string> addresses;
 
+  // health
+  std::string address;
+
   // settings: absent fields are not changed; none present: only show
   v1::UpdateSettingsRequest settings;
   bool changes_settings = false;

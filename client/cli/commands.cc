@@ -17,6 +17,7 @@
 #include "client/cli/progress_bar.h"
 #include "client/cli/text_output.h"
 #include "client/client.h"
+#include "client/health_check.h"
 #include "common/base/status_macros.h"
 
 namespace ballast::client {
@@ -27,6 +28,9 @@ constexpr int kInterrupted = 130;  // 128 + SIGINT, as shells say it
 
 // A person waits for this long to learn that there is no cluster; long enough for one that starts.
 constexpr absl::Duration kConnectTimeout = absl::Seconds(5);
+
+// A health check is asked often and by programs with deadlines of their own.
+constexpr absl::Duration kHealthTimeout = absl::Seconds(5);
 
 // Objects fetched and printed at once by ls.
 constexpr size_t kListStep = 1000;
@@ -229,6 +233,12 @@ absl::Status RunSettings(Command& command) {
   return PrintEither(command, SettingsJson(settings), SettingsText(settings));
 }
 
+// Needs no cluster, only the server it is about.
+absl::Status RunHealth(const CliOptions& options) {
+  RETURN_IF_ERROR(CheckHealth(options.address, std::min(options.timeout, kHealthTimeout)));
+  return Print(options.json ? "{\"serving\":true}\n" : "serving\n");
+}
+
 ClientOptions MakeClientOptions(const CliOptions& options) {
   ClientOptions client;
   client.cluster = options.cluster;
@@ -250,6 +260,9 @@ ClientOptions MakeClientOptions(const CliOptions& options) {
 
 // What the command was about, for its error line.
 std::string Subject(const CliOptions& options) {
+  if (!options.address.empty()) {
+    return absl::StrCat(options.verb, " ", options.address);
+  }
   return options.key.empty() ? options.verb : absl::StrCat(options.verb, " ", options.key);
 }
 
@@ -266,8 +279,12 @@ absl::Status Run(Command& command) {
           {"group join", RunGroupJoin},
           {"group leave", RunGroupLeave},
           {"settings", RunSettings}};
-  ASSIGN_OR_RETURN(command.client, Client::Connect(MakeClientOptions(command.options)));
-  RETURN_IF_ERROR(kVerbs->at(command.options.verb)(command));
+  if (command.options.verb == "health") {
+    RETURN_IF_ERROR(RunHealth(command.options));
+  } else {
+    ASSIGN_OR_RETURN(command.client, Client::Connect(MakeClientOptions(command.options)));
+    RETURN_IF_ERROR(kVerbs->at(command.options.verb)(command));
+  }
   if (std::fflush(stdout) != 0) {
     return absl::ErrnoToStatus(errno, "writing standard output");
   }
@@ -279,7 +296,8 @@ absl::Status Run(Command& command) {
 int RunCommand(const CliOptions& options, Cancellation& cancel) {
   Command command{options, cancel, nullptr, false};
   absl::Status status = Run(command);
-  if (command.client == nullptr && status.code() == absl::StatusCode::kUnavailable) {
+  if (options.verb != "health" && command.client == nullptr &&
+      status.code() == absl::StatusCode::kUnavailable) {
     status = absl::UnavailableError(
         absl::StrCat(status.message(),
                      "; is the cluster running? ./dev up starts one here, --cluster or "

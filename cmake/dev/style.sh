@@ -54,7 +54,7 @@ run_lint() {
   python3 tests/tidy/tidy_test.py --quiet
   run_fmt --check
   if command -v shellcheck >/dev/null; then
-    shellcheck -x dev .ci/run cmake/dev/*.sh
+    shellcheck -x dev .ci/run cmake/dev/*.sh docker/entrypoint.sh
   else
     say "shellcheck is not installed: scripts are not checked"
   fi

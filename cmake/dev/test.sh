@@ -60,6 +60,7 @@ run_tests() {
   stage "fuzz" run_fuzz 20 || true
   if [ "$full" = 1 ]; then
     . cmake/dev/style.sh
+    stage "containers" /usr/bin/python3 -B tests/e2e/compose_test.py || true
     stage "long simulations" run_sim 1000..3000 || true
     stage "lint" run_lint --all || true
     stage "headers alone" check_headers || true

@@ -185,6 +185,16 @@ class ClientTest(ClusterCase):
         self.assertIn("9m", self.done("settings").decode())
         self.done("settings", "set", "--grace", "10m")
 
+    def test_health_asks_one_server_of_any_kind(self):
+        for name in self.cluster.names():
+            self.assertEqual(self.done("health", self.cluster.address(name)), b"serving\n")
+        self.assertEqual(json.loads(self.done("health", self.cluster.shardctl, "--json")),
+                         {"serving": True})
+        self.refused(1, "health", "127.0.0.1:1")
+        self.refused(2, "health", "nowhere")
+        self.cluster.pause_process("chunkserver1")
+        self.refused(1, "health", self.cluster.address("chunkserver1"), "--timeout", "300ms")
+
     def test_errors_are_one_line_and_say_what_to_do(self):
         self.assertIn("no such object", self.refused(1, "get", "nothing", "-"))
         self.assertIn("no such object", self.refused(1, "rm", "nothing"))

@@ -43,6 +43,15 @@ TEST(CliOptionsTest, AKeyMayBeAVerbOrBeginWithADash) {
   EXPECT_EQ(Parsed({"stat", "--", "-key"}).key, "-key");
 }
 
+TEST(CliOptionsTest, HealthTakesOneAddress) {
+  EXPECT_EQ(Parsed({"health", "127.0.0.1:7600"}).address, "127.0.0.1:7600");
+  EXPECT_EQ(Parsed({"health", "chunkserver-1:7600"}).address, "chunkserver-1:7600");
+  for (const char* address : {"7600", "host", ":", "host:port"}) {
+    EXPECT_EQ(ParseCli({"health", address}).exit_code, 2) << address;
+  }
+  EXPECT_EQ(ParseCli({"health"}).exit_code, 2);
+}
+
 TEST(CliOptionsTest, GetNamesItsFileAfterTheKeyUnlessTold) {
   EXPECT_EQ(Parsed({"get", "films/f.mkv"}).file, "f.mkv");
   EXPECT_EQ(Parsed({"get", "films/f.mkv", "-"}).file, "-");
