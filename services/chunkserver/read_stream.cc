@@ -110,7 +110,9 @@ absl::Status ReadStream::Open() {
   blocks_at_once_ = message_bytes / kBlockBytes;
   next_block_ = begin / kBlockBytes;
   end_block_ = BlockCount(end);
-  store_->CountRead(ChunkHandle(request_.handle()));
+  if (request_.traffic() == v1::TRAFFIC_CLASS_UNSPECIFIED) {
+    store_->CountRead(ChunkHandle(request_.handle()));  // a copy makes no chunk hot
+  }
   return absl::OkStatus();
 }
 

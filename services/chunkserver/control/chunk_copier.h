@@ -37,8 +37,9 @@ struct CopyOrder {
   ChunkHandle handle;
   uint32_t length_bytes = 0;  // 1..kChunkBytesMax
   Crc32c crc32c;
-  std::vector<v1::ReplicaLocation> sources;  // best first
-  BandwidthGate* gate = nullptr;             // null: no limit; outlives the copy
+  std::vector<v1::ReplicaLocation> sources;                  // best first
+  v1::TrafficClass traffic = v1::TRAFFIC_CLASS_UNSPECIFIED;  // sources are told
+  BandwidthGate* gate = nullptr;                             // null: no limit; outlives the copy
 };
 
 struct CopyResult {

@@ -54,6 +54,7 @@ class SourceStream {
 struct SourceRequest {
   v1::ReplicaLocation source;
   ChunkHandle handle;
+  v1::TrafficClass traffic = v1::TRAFFIC_CLASS_UNSPECIFIED;
   uint64_t message_bytes = 0;   // of data, at most; whole blocks
   bool new_connection = false;  // idle ones to this address are not to be trusted
   absl::Duration timeout = absl::InfiniteDuration();  // of the whole stream

@@ -95,6 +95,7 @@ void CommandRunner::RunCopy(QueuedCommand queued) {
   order.handle = ChunkHandle(queued.command.handle());
   order.length_bytes = replicate.length_bytes();
   order.crc32c = Crc32c{replicate.crc32c()};
+  order.traffic = replicate.traffic();
   order.sources.assign(replicate.sources().begin(), replicate.sources().end());
   copier_.Copy(std::move(order), [this, gate = gate_, queued](const CopyResult& result) {
     gate->Post([this, queued, result] { OnDone(queued, result.status, result.bytes); });

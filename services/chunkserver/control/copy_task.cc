@@ -301,6 +301,7 @@ void CopyTask::OpenSource() {
   SourceRequest request;
   request.source = order_.sources[next->source];
   request.handle = order_.handle;
+  request.traffic = order_.traffic;
   request.message_bytes = message_bytes_;
   request.new_connection = next->new_connection;
   request.timeout = copier_.options_.source_timeout;

@@ -32,6 +32,7 @@ class GrpcSourceStream final : public SourceStream,
     v1::ReadChunkRequest wire;
     wire.set_handle(request.handle.value());
     wire.set_server_id(request.source.server_id());
+    wire.set_traffic(request.traffic);
     wire.set_message_bytes(static_cast<uint32_t>(request.message_bytes));
     request_ = SerializeMessage(wire);
   }

@@ -234,6 +234,33 @@ TEST_F(ChunkCopyTest, AChunkThatIsDeletedAtItsSourceWhileItIsCopiedArrivesWhole)
   EXPECT_EQ(a_.store().Usage().chunk_count, 0u);
 }
 
+TEST_F(ChunkCopyTest, OnlyReadsOfClientsMakeAChunkHot) {
+  ASSERT_OK(Put(a_.store(), kHandle, data_));
+  const ChunkStore::ReporterId reporter = a_.store().AddReporter();
+  a_.store().StartReports(reporter, {kHandle.shard()});
+  const auto reads = [&] {
+    google::protobuf::RepeatedPtrField<v1::ShardReport> reports;
+    a_.store().BuildReports(reporter, 100, 100, /*with_digests=*/true, &reports);
+    uint32_t sum = 0;
+    for (const v1::ShardReport& report : reports) {
+      for (const v1::ReplicaReport& replica : report.replicas()) {
+        sum += replica.reads_since_last();
+      }
+    }
+    return sum;
+  };
+  EXPECT_EQ(reads(), 0u);  // the full list
+  for (const v1::TrafficClass traffic :
+       {v1::TRAFFIC_CLASS_REPAIR, v1::TRAFFIC_CLASS_REBALANCE, v1::TRAFFIC_CLASS_UNSPECIFIED}) {
+    CopyOrder order = Order({a_.location()});
+    order.traffic = traffic;
+    ASSERT_OK(Copy(order).status);
+    ASSERT_OK(target_.store().Delete(kHandle, 0));
+    EXPECT_EQ(reads(), traffic == v1::TRAFFIC_CLASS_UNSPECIFIED ? 1u : 0u);
+  }
+  a_.store().RemoveReporter(reporter);
+}
+
 TEST_F(ChunkCopyTest, ManyCopiesAtOnceAndConnectionsThatDiedBetween) {
   std::vector<std::string> chunks;
   for (uint64_t i = 1; i <= 12; ++i) {
