@@ -29,6 +29,7 @@ absl::StatusCode CodeOf(v1::Reason reason) {
     case v1::REASON_NOT_SUPPORTED_YET:
     case v1::REASON_REPLICA_EXISTS:
     case v1::REASON_NOT_HOLDER:
+    case v1::REASON_OBJECT_INLINE:
       return absl::StatusCode::kFailedPrecondition;
     case v1::REASON_OVERLOADED:
     case v1::REASON_NO_SPACE:

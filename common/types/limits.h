@@ -43,6 +43,9 @@ inline constexpr size_t kInlineBytesDefault = KiB(4);
 inline constexpr size_t kInlineBytesMax = KiB(64);
 inline constexpr size_t kMessageBytesMax = MiB(4);
 inline constexpr size_t kBatchOperationsMax = 1024;
+// Chunks that all writes begun in one batch may ask for; and of these, how many with placement.
+inline constexpr size_t kBatchHandlesMax = 16384;
+inline constexpr size_t kBatchPlacementsMax = 1024;
 inline constexpr size_t kListPageMax = 1000;
 inline constexpr size_t kChunkPageMax = 1024;
 inline constexpr size_t kAllocateChunksMax = 256;

@@ -133,38 +133,29 @@ grpc::ServerUnaryReactor* MasterService::CloseSessions(Context* context,
 grpc::ServerUnaryReactor* MasterService::Batch(Context* context, const v1::BatchRequest* request,
                                                v1::BatchResponse* response) {
   const absl::Status checked = Check(*request, machine_.shard_count(), settings());
-  std::vector<ShardId> shards;
   std::vector<mlog::Command> commands;
   if (checked.ok()) {
     const CommandContext now = ContextNow();
+    const v1::Settings settings = this->settings();
     for (const v1::BatchRequest::Operation& one : request->operations()) {
-      if (one.has_put_inline()) {
-        shards.push_back(machine_.ShardOf(one.put_inline().key()));
-        commands.push_back(ToCommand(shards.back(), one.put_inline(), now));
-      } else if (one.has_delete_object()) {
-        shards.push_back(machine_.ShardOf(one.delete_object().key()));
-        commands.push_back(ToCommand(shards.back(), one.delete_object(), now));
-      } else {
-        shards.push_back(machine_.ShardOf(one.get_object().key()));
-        commands.emplace_back();
-      }
+      commands.push_back(ToCommand(one, machine_.shard_count(), settings, now));
     }
   }
-  return AsLeader(context, checked,
-                  [this, request, response, shards = std::move(shards),
-                   commands = std::move(commands)](UnaryAnswer answer) mutable {
-                    for (ShardId shard : shards) {
-                      if (const auto serving = machine_.Serving(shard); !serving.ok()) {
-                        answer.Finish(serving.status());
-                        return;
-                      }
-                    }
-                    RunBatch(
-                        {&machine_, &view_, &proposer_}, *request, std::move(commands), *response,
-                        [this, answer = std::move(answer)](const absl::Status& status) mutable {
-                          answer.Finish(WithHint(status));
-                        });
-                  });
+  return AsLeader(
+      context, checked,
+      [this, request, response, commands = std::move(commands)](UnaryAnswer answer) mutable {
+        for (const mlog::Command& command : commands) {
+          const auto serving = machine_.Serving(ShardId(command.shard()));
+          if (!serving.ok()) {
+            answer.Finish(serving.status());
+            return;
+          }
+        }
+        RunBatch({&machine_, &view_, &proposer_}, *request, std::move(commands), *response,
+                 [this, answer = std::move(answer)](const absl::Status& status) mutable {
+                   answer.Finish(WithHint(status));
+                 });
+      });
 }
 
 // --- reads ---------------------------------------------------------------------------------------

@@ -77,6 +77,8 @@ class MasterService final : public v1::Master::CallbackService {
                         v1::CommitObjectResponse* response) override;
   Reactor* AbortWrite(Context* context, const v1::AbortWriteRequest* request,
                       v1::AbortWriteResponse* response) override;
+  Reactor* SetReplication(Context* context, const v1::SetReplicationRequest* request,
+                          v1::SetReplicationResponse* response) override;
   Reactor* ReportBadReplica(Context* context, const v1::ReportBadReplicaRequest* request,
                             v1::ReportBadReplicaResponse* response) override;
   Reactor* ListServers(Context* context, const v1::ListServersRequest* request,

@@ -1,42 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
 #include <vector>
 
 #include "common/base/status_macros.h"
+#include "services/master/control/write_replies.h"
 #include "services/master/core/requests.h"
 #include "services/master/master_service_calls.h"
 
 // Mutations: small values, deletion, and the steps of a large write.
 
 namespace ballast::master {
-namespace {
-
-template <typename Request>
-PlacementRequest ToPlacement(const Request& request, uint32_t wanted, uint32_t required) {
-  PlacementRequest placement;
-  placement.chunk_count = request.chunk_count();
-  placement.wanted_replicas = wanted;
-  placement.required_replicas = required;
-  placement.chunk_bytes = request.chunk_bytes();
-  placement.avoid_server_ids.assign(request.avoid_server_ids().begin(),
-                                    request.avoid_server_ids().end());
-  return placement;
-}
-
-// Pairs the handles with their chains.
-template <typename Response>
-void AddPlacements(ShardId shard, const mlog::Run& allocated, std::vector<Placement> placements,
-                   Response& response) {
-  const uint64_t count = std::min<uint64_t>(allocated.count(), placements.size());
-  for (uint64_t i = 0; i < count; ++i) {
-    v1::ChunkPlacement& chunk = *response.add_chunks();
-    chunk.set_handle(ChunkHandle(shard, allocated.first_sequence() + i).value());
-    for (v1::ReplicaLocation& server : placements[i]) *chunk.add_servers() = std::move(server);
-  }
-}
-
-}  // namespace
-
 grpc::ServerUnaryReactor* MasterService::PutInline(Context* context,
                                                    const v1::PutInlineRequest* request,
                                                    v1::PutInlineResponse* response) {
@@ -65,25 +37,22 @@ grpc::ServerUnaryReactor* MasterService::BeginWrite(Context* context,
                                                     const v1::BeginWriteRequest* request,
                                                     v1::BeginWriteResponse* response) {
   const absl::Status checked = Check(*request, machine_.shard_count());
-  const v1::Settings settings = this->settings();
-  const uint32_t wanted =
-      request->wanted_replicas() == 0 ? settings.default_replicas() : request->wanted_replicas();
-  const uint32_t required = std::min(settings.min_replicas(), wanted);
   mlog::Command command;
   if (checked.ok()) {
-    command = ToCommand(machine_.ShardOf(request->key()), *request, wanted, required, ContextNow());
+    const ReplicaCounts replicas = ReplicasOf(*request, settings());
+    command = ToCommand(machine_.ShardOf(request->key()), *request, replicas.wanted,
+                        replicas.required, ContextNow());
   }
   return AsLeader(
       context, checked,
-      [this, request, response, wanted, required,
-       command = std::move(command)](UnaryAnswer answer) mutable {
+      [this, request, response, command = std::move(command)](UnaryAnswer answer) mutable {
         const ShardId shard(command.shard());
         if (const auto serving = machine_.Serving(shard); !serving.ok()) {
           answer.Finish(serving.status());
           return;
         }
         // Servers first: a write that cannot succeed now leaves no draft behind.
-        auto placements = view_.PlaceChunks(ToPlacement(*request, wanted, required));
+        auto placements = PlaceFirstChunks(view_, *request, command.begin_write());
         if (!placements.ok()) {
           answer.Finish(placements.status());
           return;
@@ -92,11 +61,7 @@ grpc::ServerUnaryReactor* MasterService::BeginWrite(Context* context,
         Propose(std::move(command), std::move(answer),
                 [response, shard, expiry_ms,
                  placements = *std::move(placements)](const mlog::Result& result) mutable {
-                  response->set_draft_id(result.draft_id());
-                  response->set_wanted_replicas(result.wanted_replicas());
-                  response->set_required_replicas(result.required_replicas());
-                  response->set_expiry_ms(expiry_ms);
-                  AddPlacements(shard, result.allocated(), std::move(placements), *response);
+                  FillBegun(shard, result, expiry_ms, std::move(placements), *response);
                   return absl::OkStatus();
                 });
       });
@@ -145,6 +110,15 @@ grpc::ServerUnaryReactor* MasterService::AbortWrite(Context* context,
                                                     v1::AbortWriteResponse*) {
   return Mutate(
       context, Check(*request), [&] { return ToCommand(ShardOfId(request->draft_id()), *request); },
+      [](const mlog::Result&) { return absl::OkStatus(); });
+}
+
+grpc::ServerUnaryReactor* MasterService::SetReplication(Context* context,
+                                                        const v1::SetReplicationRequest* request,
+                                                        v1::SetReplicationResponse*) {
+  return Mutate(
+      context, Check(*request, machine_.shard_count()),
+      [&] { return ToCommand(machine_.ShardOf(request->key()), *request); },
       [](const mlog::Result&) { return absl::OkStatus(); });
 }
 

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/master/control/batch_call.h"
 
+#include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -11,6 +13,8 @@
 #include "common/types/limits.h"
 #include "services/master/control/object_reads.h"
 #include "services/master/control/propose_all.h"
+#include "services/master/control/write_replies.h"
+#include "services/master/core/requests.h"
 
 namespace ballast::master {
 namespace {
@@ -18,15 +22,26 @@ namespace {
 using Operation = v1::BatchRequest::Operation;
 using Outcome = v1::BatchResponse::Outcome;
 
-absl::string_view KeyOf(const Operation& operation) {
+// The object that an operation reads or changes. None for the steps before a commit: no read sees
+// them.
+std::optional<absl::string_view> ObjectOf(const Operation& operation) {
   switch (operation.op_case()) {
     case Operation::kPutInline:
       return operation.put_inline().key();
     case Operation::kDeleteObject:
       return operation.delete_object().key();
-    default:
+    case Operation::kCommitObject:
+      return operation.commit_object().key();
+    case Operation::kSetReplication:
+      return operation.set_replication().key();
+    case Operation::kGetObject:
       return operation.get_object().key();
+    case Operation::kBeginWrite:
+    case Operation::kSealChunks:
+    case Operation::OP_NOT_SET:
+      break;
   }
+  return std::nullopt;
 }
 
 void SetStatus(const absl::Status& status, Outcome& outcome) {
@@ -45,7 +60,8 @@ class BatchCall : public std::enable_shared_from_this<BatchCall> {
         request_(request),
         commands_(std::move(commands)),
         response_(response),
-        done_(std::move(done)) {
+        done_(std::move(done)),
+        reply_bytes_(BegunBytesMax(request)) {
     for (int i = 0; i < request.operations_size(); ++i) response.add_outcomes();
   }
 
@@ -83,9 +99,11 @@ class BatchCall : public std::enable_shared_from_this<BatchCall> {
     int end = begin_;
     for (; end < request_.operations_size(); ++end) {
       const Operation& operation = request_.operations(end);
+      const std::optional<absl::string_view> object = ObjectOf(operation);
+      if (!object.has_value()) continue;
       const bool get = operation.has_get_object();
-      if ((get ? written : read).contains(KeyOf(operation))) break;
-      (get ? read : written).insert(KeyOf(operation));
+      if ((get ? written : read).contains(*object)) break;
+      (get ? read : written).insert(*object);
     }
     return end;
   }
@@ -108,11 +126,26 @@ class BatchCall : public std::enable_shared_from_this<BatchCall> {
     }
   }
 
+  // Servers first, as in the unary call: a write that cannot succeed now leaves no draft behind.
+  // False if there are none; then the operation has its outcome.
+  bool Place(int i) {
+    const v1::BeginWriteRequest& request = request_.operations(i).begin_write();
+    auto placements = PlaceFirstChunks(*tools_.view, request, commands_[i].begin_write());
+    if (!placements.ok()) {
+      SetStatus(placements.status(), *response_.mutable_outcomes(i));
+      return false;
+    }
+    begun_[i] = {*std::move(placements), ShardId(commands_[i].shard()),
+                 static_cast<uint32_t>(commands_[i].begin_write().expiry_ms())};
+    return true;
+  }
+
   void Mutate() {
     std::vector<mlog::Command> commands;
     std::vector<int> places;
     for (int i = begin_; i < end_; ++i) {
       if (request_.operations(i).has_get_object()) continue;
+      if (request_.operations(i).has_begin_write() && !Place(i)) continue;
       commands.push_back(std::move(commands_[i]));
       places.push_back(i);
     }
@@ -134,12 +167,40 @@ class BatchCall : public std::enable_shared_from_this<BatchCall> {
     const absl::Status status = ToStatus(result);
     SetStatus(status, outcome);
     if (!status.ok()) return;
-    if (request_.operations(place).has_put_inline()) {
-      outcome.mutable_put_inline()->set_generation(result.generation());
-    } else {
-      outcome.mutable_delete_object()->set_generation(result.generation());
+    switch (request_.operations(place).op_case()) {
+      case Operation::kPutInline:
+        outcome.mutable_put_inline()->set_generation(result.generation());
+        return;
+      case Operation::kDeleteObject:
+        outcome.mutable_delete_object()->set_generation(result.generation());
+        return;
+      case Operation::kBeginWrite: {
+        Begun& begun = begun_.at(place);
+        FillBegun(begun.shard, result, begun.expiry_ms, std::move(begun.placements),
+                  *outcome.mutable_begin_write());
+        return;
+      }
+      case Operation::kSealChunks:
+        outcome.mutable_seal_chunks();
+        return;
+      case Operation::kCommitObject:
+        outcome.mutable_commit_object()->set_generation(result.generation());
+        return;
+      case Operation::kSetReplication:
+        outcome.mutable_set_replication();
+        return;
+      case Operation::kGetObject:
+      case Operation::OP_NOT_SET:
+        CHECK(false) << "no mutation";
     }
   }
+
+  // A begin_write whose servers are chosen and whose command is proposed.
+  struct Begun {
+    std::vector<Placement> placements;
+    ShardId shard;
+    uint32_t expiry_ms = 0;
+  };
 
   const BatchTools tools_;
   const v1::BatchRequest& request_;
@@ -148,7 +209,8 @@ class BatchCall : public std::enable_shared_from_this<BatchCall> {
   absl::AnyInvocable<void(absl::Status)> done_;
   int begin_ = 0;  // the round: operations [begin_, end_)
   int end_ = 0;
-  size_t reply_bytes_ = 0;
+  std::map<int, Begun> begun_;  // by place
+  size_t reply_bytes_;          // of reads so far, and what all begin_write may take
 };
 
 }  // namespace

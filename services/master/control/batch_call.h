@@ -14,7 +14,7 @@ namespace ballast::master {
 // What a batch works on. All outlive it.
 struct BatchTools {
   const MasterMachine* machine = nullptr;
-  const PlacementView* view = nullptr;
+  PlacementView* view = nullptr;
   Proposer* proposer = nullptr;
 };
 
@@ -23,7 +23,9 @@ struct BatchTools {
 // Operations on one key take effect in list order. They run in rounds: a round ends before the
 // first operation that reads a key the round has written, or writes one that it has read. In a
 // round all reads come first, behind one read barrier, and all mutations are proposed in one turn.
-// A batch without such conflicts, the usual one, is a single round with at most one log entry.
+// Servers for a begin_write are chosen before its round's mutations are proposed; one that finds
+// none has that outcome and is not proposed. A batch without such conflicts, the usual one, is a
+// single round with at most one log entry.
 //
 // `commands` has the command of each mutation at its place. `done` gets OK when all have an
 // outcome, or the failure that ended the batch as a whole (NOT_LEADER, OUTCOME_UNKNOWN,

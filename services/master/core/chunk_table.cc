@@ -194,6 +194,15 @@ void ChunkTable::DecayHeat(uint64_t begin, uint64_t end, uint32_t epoch) {
   }
 }
 
+void ChunkTable::SetWanted(uint64_t begin, uint64_t end, uint32_t wanted_replicas) {
+  CHECK(wanted_replicas > 0 && wanted_replicas <= kReplicasMax);
+  ForEach(begin, end, [wanted_replicas](uint64_t, ChunkRecord& record) {
+    ChunkFacts facts = record.facts();
+    facts.wanted_replicas = wanted_replicas;
+    record.SetFacts(facts);
+  });
+}
+
 bool ChunkTable::Mark(uint64_t sequence) {
   ChunkRecord* record = Find(sequence);
   if (record == nullptr || (record->LengthAndWanted() & ChunkRecord::kMarkBit)) return false;

@@ -16,7 +16,7 @@
 
 namespace ballast::master {
 
-// What is true of a sealed chunk for as long as it exists.
+// What is true of a sealed chunk for as long as it exists; only the replicas wanted may change.
 struct ChunkFacts {
   uint32_t length_bytes = 0;  // 1..64 MiB
   Crc32c crc32c;
@@ -155,6 +155,9 @@ class ChunkTable {
   bool AddReads(uint64_t sequence, uint64_t reads, uint32_t epoch, Rng& rng);
   // Brings the heat of all chunks with begin <= sequence < end to `epoch`; epochs never go back.
   void DecayHeat(uint64_t begin, uint64_t end, uint32_t epoch);
+
+  // Replicas wanted, 1..5, of all chunks with begin <= sequence < end. Live views stay.
+  void SetWanted(uint64_t begin, uint64_t end, uint32_t wanted_replicas);
 
   // For import's proof that every chunk has exactly one owner: false if there is no such chunk or
   // it was marked before. Marks are cleared by ClearMarks.

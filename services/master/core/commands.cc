@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "common/base/crc32c.h"
+#include "common/routing/shard_router.h"
 #include "common/types/error.h"
 #include "common/types/limits.h"
 
@@ -161,6 +162,50 @@ mlog::Command ToCommand(ShardId shard, const v1::AbortWriteRequest& request) {
       Begin(shard, request.request(), mlog::Command::kAbortWrite, WithoutIdentity(request));
   command.mutable_abort_write()->set_draft_id(request.draft_id());
   return command;
+}
+
+mlog::Command ToCommand(ShardId shard, const v1::SetReplicationRequest& request) {
+  mlog::Command command =
+      Begin(shard, request.request(), mlog::Command::kSetReplication, WithoutIdentity(request));
+  command.mutable_set_replication()->set_key(request.key());
+  command.mutable_set_replication()->set_wanted_replicas(request.wanted_replicas());
+  return command;
+}
+
+ReplicaCounts ReplicasOf(const v1::BeginWriteRequest& request, const v1::Settings& settings) {
+  const uint32_t wanted =
+      request.wanted_replicas() == 0 ? settings.default_replicas() : request.wanted_replicas();
+  return {wanted, std::min(settings.min_replicas(), wanted)};
+}
+
+mlog::Command ToCommand(const v1::BatchRequest::Operation& operation, uint32_t shard_count,
+                        const v1::Settings& settings, const CommandContext& context) {
+  const auto of_key = [&](const auto& request) { return ShardOfKey(request.key(), shard_count); };
+  using Operation = v1::BatchRequest::Operation;
+  switch (operation.op_case()) {
+    case Operation::kPutInline:
+      return ToCommand(of_key(operation.put_inline()), operation.put_inline(), context);
+    case Operation::kDeleteObject:
+      return ToCommand(of_key(operation.delete_object()), operation.delete_object(), context);
+    case Operation::kBeginWrite: {
+      const v1::BeginWriteRequest& begin = operation.begin_write();
+      const ReplicaCounts replicas = ReplicasOf(begin, settings);
+      return ToCommand(of_key(begin), begin, replicas.wanted, replicas.required, context);
+    }
+    case Operation::kSealChunks:
+      return ToCommand(ChunkHandle(operation.seal_chunks().draft_id()).shard(),
+                       operation.seal_chunks());
+    case Operation::kCommitObject:
+      return ToCommand(of_key(operation.commit_object()), operation.commit_object(), context);
+    case Operation::kSetReplication:
+      return ToCommand(of_key(operation.set_replication()), operation.set_replication());
+    case Operation::kGetObject:
+    case Operation::OP_NOT_SET:
+      break;
+  }
+  mlog::Command read;
+  read.set_shard(of_key(operation.get_object()).value());
+  return read;
 }
 
 }  // namespace ballast::master

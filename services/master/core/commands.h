@@ -7,6 +7,7 @@
 #include "google/protobuf/repeated_ptr_field.h"
 #include "protos/master_log.pb.h"
 #include "protos/master_service.pb.h"
+#include "protos/shardctl_service.pb.h"
 #include "services/master/core/object_table.h"
 #include "services/master/core/results.h"
 
@@ -44,5 +45,18 @@ mlog::Command ToCommand(ShardId shard, const v1::SealChunksRequest& request);
 mlog::Command ToCommand(ShardId shard, const v1::CommitObjectRequest& request,
                         const CommandContext& context);
 mlog::Command ToCommand(ShardId shard, const v1::AbortWriteRequest& request);
+mlog::Command ToCommand(ShardId shard, const v1::SetReplicationRequest& request);
+
+// Replicas of a write that begins: as asked for, else the cluster's default.
+struct ReplicaCounts {
+  uint32_t wanted = 0;
+  uint32_t required = 0;  // min(min_replicas, wanted)
+};
+ReplicaCounts ReplicasOf(const v1::BeginWriteRequest& request, const v1::Settings& settings);
+
+// The command of an operation in a batch, as the unary call would make it. Of a read only the
+// shard.
+mlog::Command ToCommand(const v1::BatchRequest::Operation& operation, uint32_t shard_count,
+                        const v1::Settings& settings, const CommandContext& context);
 
 }  // namespace ballast::master

@@ -95,6 +95,16 @@ bool ObjectTable::Erase(absl::string_view key) {
   return true;
 }
 
+bool ObjectTable::SetWanted(absl::string_view key, uint32_t wanted_replicas) {
+  const auto it = objects_.find(key);
+  if (it == objects_.end()) return false;
+  CHECK(!it->is_inline());
+  // The order is by key, so what else a record says may change in its place.
+  reinterpret_cast<ObjectRecord::Header*>(it->block_)->wanted_replicas =
+      static_cast<uint8_t>(wanted_replicas);
+  return true;
+}
+
 ObjectTable::Set::const_iterator ObjectTable::Start(absl::string_view prefix,
                                                     absl::string_view after) const {
   if (after.empty() || after < prefix) return objects_.lower_bound(prefix);

@@ -31,8 +31,8 @@ struct ObjectFacts {
   MetadataList metadata;
 };
 
-// One generation of an object: immutable, packed into a single block of memory (some 50 bytes
-// beside key and value), since a shard may hold millions.
+// One generation of an object: immutable but for the replicas wanted, packed into a single block of
+// memory (some 50 bytes beside key and value), since a shard may hold millions.
 class ObjectRecord {
  public:
   explicit ObjectRecord(const ObjectFacts& facts);
@@ -59,6 +59,7 @@ class ObjectRecord {
   size_t memory_bytes() const { return sizeof(*this) + BlockBytes(); }
 
  private:
+  friend class ObjectTable;
   // The block: Header, runs, key, inline data, then (u32 length, bytes) twice for each metadata
   // entry.
   struct Header {
@@ -97,6 +98,9 @@ class ObjectTable {
 
   // Removes; false if there was none.
   bool Erase(absl::string_view key);
+
+  // Changes the replicas wanted of an object that is not inline; false if there is no such object.
+  bool SetWanted(absl::string_view key, uint32_t wanted_replicas);
 
   // fn(const ObjectRecord&) -> bool, in key order, for keys > `after` that start with `prefix`,
   // until fn returns false.

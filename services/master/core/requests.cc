@@ -63,6 +63,48 @@ absl::Status CheckDraft(uint64_t draft_id) {
   return draft_id == 0 ? InvalidArgument("draft_id is missing") : absl::OkStatus();
 }
 
+absl::Status CheckOperation(const v1::BatchRequest::Operation& one, uint32_t shard_count,
+                            const v1::Settings& settings) {
+  using Operation = v1::BatchRequest::Operation;
+  switch (one.op_case()) {
+    case Operation::kPutInline:
+      return Check(one.put_inline(), shard_count, settings);
+    case Operation::kDeleteObject:
+      return Check(one.delete_object(), shard_count);
+    case Operation::kGetObject:
+      return Check(one.get_object());
+    case Operation::kBeginWrite:
+      return Check(one.begin_write(), shard_count);
+    case Operation::kSealChunks:
+      return Check(one.seal_chunks());
+    case Operation::kCommitObject:
+      return Check(one.commit_object(), shard_count);
+    case Operation::kSetReplication:
+      return Check(one.set_replication(), shard_count);
+    case Operation::OP_NOT_SET:
+      break;
+  }
+  return InvalidArgument("no operation");
+}
+
+// Of one placement in an answer: a handle with its frame, and one server of its chain.
+constexpr size_t kHandleBytesMax = 16;
+constexpr size_t kLocationBytesMax = 352;
+
+struct BegunChunks {
+  size_t all = 0;
+  size_t placed = 0;
+};
+BegunChunks CountBegun(const v1::BatchRequest& request) {
+  BegunChunks chunks;
+  for (const v1::BatchRequest::Operation& one : request.operations()) {
+    if (!one.has_begin_write()) continue;
+    chunks.all += one.begin_write().chunk_count();
+    chunks.placed += one.begin_write().no_placement() ? 0 : one.begin_write().chunk_count();
+  }
+  return chunks;
+}
+
 }  // namespace
 
 v1::Settings DefaultSettings() {
@@ -111,15 +153,22 @@ absl::Status Check(const v1::BatchRequest& request, uint32_t shard_count,
     return InvalidArgument("operations are over 1 MiB");
   for (int i = 0; i < request.operations_size(); ++i) {
     const v1::BatchRequest::Operation& one = request.operations(i);
-    absl::Status status = InvalidArgument("no operation");
-    if (one.has_put_inline()) status = Check(one.put_inline(), shard_count, settings);
-    if (one.has_delete_object()) status = Check(one.delete_object(), shard_count);
-    if (one.has_get_object()) status = Check(one.get_object());
-    if (!status.ok()) {
+    if (absl::Status status = CheckOperation(one, shard_count, settings); !status.ok()) {
       return InvalidArgument(absl::StrCat("operations[", i, "]: ", status.message()));
     }
   }
+  const BegunChunks begun = CountBegun(request);
+  if (begun.all > kBatchHandlesMax || begun.placed > kBatchPlacementsMax) {
+    return InvalidArgument(absl::StrCat("operations: begin_write may ask for ", kBatchHandlesMax,
+                                        " chunks in all, ", kBatchPlacementsMax,
+                                        " of them with placement"));
+  }
   return absl::OkStatus();
+}
+
+size_t BegunBytesMax(const v1::BatchRequest& request) {
+  const BegunChunks begun = CountBegun(request);
+  return begun.all * kHandleBytesMax + begun.placed * kReplicasMax * kLocationBytesMax;
 }
 
 absl::Status Check(const v1::StatObjectRequest& request) { return ValidateKey(request.key()); }
@@ -168,7 +217,9 @@ absl::Status Check(const v1::BeginWriteRequest& request, uint32_t shard_count) {
   RETURN_IF_ERROR(ValidateKey(request.key()));
   RETURN_IF_ERROR(CheckIdentity(request.request(), ShardOfKey(request.key(), shard_count)));
   if (request.wanted_replicas() > kReplicasMax) return InvalidArgument("wanted_replicas is over 5");
-  return CheckPlacement(request.chunk_count(), request.chunk_bytes(), request.avoid_server_ids());
+  const uint32_t placed = request.no_placement() ? 0 : request.chunk_count();
+  if (request.chunk_count() > kAllocateChunksMax) return InvalidArgument("chunk_count is over 256");
+  return CheckPlacement(placed, request.chunk_bytes(), request.avoid_server_ids());
 }
 
 absl::Status Check(const v1::AllocateChunksRequest& request) {
@@ -203,6 +254,15 @@ absl::Status Check(const v1::CommitObjectRequest& request, uint32_t shard_count)
 absl::Status Check(const v1::AbortWriteRequest& request) {
   RETURN_IF_ERROR(CheckDraft(request.draft_id()));
   return CheckIdentity(request.request(), ShardOfId(request.draft_id()));
+}
+
+absl::Status Check(const v1::SetReplicationRequest& request, uint32_t shard_count) {
+  RETURN_IF_ERROR(ValidateKey(request.key()));
+  RETURN_IF_ERROR(CheckIdentity(request.request(), ShardOfKey(request.key(), shard_count)));
+  if (request.wanted_replicas() == 0 || request.wanted_replicas() > kReplicasMax) {
+    return InvalidArgument("wanted_replicas is not 1..5");
+  }
+  return absl::OkStatus();
 }
 
 void FillInfo(const ObjectRecord& object, v1::ObjectInfo& info) {

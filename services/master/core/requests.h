@@ -34,6 +34,10 @@ absl::Status Check(const v1::AllocateChunksRequest& request);
 absl::Status Check(const v1::SealChunksRequest& request);
 absl::Status Check(const v1::CommitObjectRequest& request, uint32_t shard_count);
 absl::Status Check(const v1::AbortWriteRequest& request);
+absl::Status Check(const v1::SetReplicationRequest& request, uint32_t shard_count);
+
+// Bytes that the answers to all begin_write of a checked batch may have.
+size_t BegunBytesMax(const v1::BatchRequest& request);
 
 // The shard that a draft or session id names.
 inline ShardId ShardOfId(uint64_t id) { return ChunkHandle(id).shard(); }

@@ -28,6 +28,7 @@ bool NeedsRequest(mlog::Command::OpCase op) {
     case mlog::Command::kSealChunks:
     case mlog::Command::kCommit:
     case mlog::Command::kAbortWrite:
+    case mlog::Command::kSetReplication:
       return true;
     default:
       return false;
@@ -113,6 +114,7 @@ mlog::Result Shard::Execute(const mlog::Command& command, uint64_t now_ms) {
     case mlog::Command::kFinishTrim:
       return EndTrim(command.finish_trim().handle(), command.finish_trim().server_index(), true);
     case mlog::Command::kSetReplication:
+      return SetReplication(command.set_replication());
     case mlog::Command::kApplyConfiguration:
     case mlog::Command::OP_NOT_SET:
       break;

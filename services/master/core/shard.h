@@ -101,6 +101,7 @@ class Shard {
   mlog::Result AllocateChunks(const mlog::Command::AllocateChunks& op, uint64_t now_ms);
   mlog::Result SealChunks(const mlog::Command::SealChunks& op, uint64_t now_ms);
   mlog::Result Commit(const mlog::Command::Commit& op, uint64_t now_ms);
+  mlog::Result SetReplication(const mlog::Command::SetReplication& op);
   mlog::Result UpdateLocations(const mlog::Command::UpdateLocations& op);
   mlog::Result Trim(const mlog::Command::Trim& op);
   mlog::Result EndTrim(uint64_t handle, uint32_t server_index, bool gone);

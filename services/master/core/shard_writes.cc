@@ -10,7 +10,7 @@
 #include "services/master/core/commands.h"
 #include "services/master/core/shard.h"
 
-// Large writes: begin, allocate, seal, commit, and the end of drafts.
+// Large writes: begin, allocate, seal, commit, the end of drafts, and how many replicas are wanted.
 
 namespace ballast::master {
 namespace {
@@ -191,6 +191,23 @@ mlog::Result Shard::Commit(const mlog::Command::Commit& op, uint64_t now_ms) {
   facts.metadata = *std::move(metadata);
   EndDraft(id, /*keep_chunks=*/true);
   return Install(std::move(facts), op.grace_ms(), now_ms);
+}
+
+mlog::Result Shard::SetReplication(const mlog::Command::SetReplication& op) {
+  if (absl::Status status = CheckKey(op.key()); !status.ok()) return Refusal(status);
+  if (op.wanted_replicas() == 0 || op.wanted_replicas() > kReplicasMax) {
+    return Refusal(v1::REASON_INVALID_ARGUMENT, "wanted_replicas is not 1..5");
+  }
+  const ObjectRecord* object = objects_.Find(op.key());
+  if (object == nullptr) return Refusal(v1::REASON_OBJECT_NOT_FOUND, "no such object");
+  if (object->is_inline()) {
+    return Refusal(v1::REASON_OBJECT_INLINE, "the object is inline: its copies are the group's");
+  }
+  for (const Run& run : object->chunks()) {
+    chunks_.SetWanted(run.first, run.first + run.count, op.wanted_replicas());
+  }
+  objects_.SetWanted(op.key(), op.wanted_replicas());
+  return {};
 }
 
 void Shard::EndDraft(DraftId id, bool keep_chunks) {

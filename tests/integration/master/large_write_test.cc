@@ -142,6 +142,91 @@ TEST_F(LargeWriteTest, WithoutEnoughServersNothingIsBegun) {
   EXPECT_EQ(response.required_replicas(), 1u);
 }
 
+TEST_F(LargeWriteTest, WithoutPlacementNobodyIsAskedForServers) {
+  Start();
+  OnExecutor([this] { view_.servers = 0; });
+  v1::BeginWriteRequest request = BeginRequest("k", 2);
+  request.set_no_placement(true);
+  request.clear_chunk_bytes();
+  v1::BeginWriteResponse begun;
+  ASSERT_OK(Call(&Stub::BeginWrite, request, &begun));
+  ASSERT_EQ(begun.chunks_size(), 2);
+  EXPECT_EQ(begun.chunks(0).servers_size() + begun.chunks(1).servers_size(), 0);
+  EXPECT_EQ(begun.required_replicas(), 2u);
+  v1::BeginWriteResponse again;
+  ASSERT_OK(Call(&Stub::BeginWrite, request, &again));
+  EXPECT_EQ(again.SerializeAsString(), begun.SerializeAsString()) << "a retry";
+  request.set_no_placement(false);
+  request.set_chunk_bytes(1);
+  EXPECT_THAT(Call(&Stub::BeginWrite, request, &again), HasReason(v1::REASON_TOO_FEW_SERVERS));
+}
+
+TEST_F(LargeWriteTest, OneBatchBeginsManyWritesAndAnotherEndsThem) {
+  Start();
+  constexpr int kCount = 300;
+  const auto key = [](int i) { return absl::StrCat("k", i); };
+  v1::BatchRequest begin;
+  for (int i = 0; i < kCount; ++i) {
+    *begin.add_operations()->mutable_begin_write() = BeginRequest(key(i), 1);
+    begin.mutable_operations(i)->mutable_begin_write()->set_no_placement(i % 2 == 0);
+  }
+  v1::BatchResponse begun;
+  ASSERT_OK(Call(&Stub::Batch, begin, &begun));
+  ASSERT_EQ(begun.outcomes_size(), kCount);
+  v1::BatchRequest end;
+  for (int i = 0; i < kCount; ++i) {
+    const v1::BeginWriteResponse& one = begun.outcomes(i).begin_write();
+    ASSERT_EQ(one.chunks_size(), 1) << begun.outcomes(i).text();
+    EXPECT_EQ(one.chunks(0).servers_size(), i % 2 == 0 ? 0 : 3);
+    v1::SealChunksRequest& seal = *end.add_operations()->mutable_seal_chunks();
+    Identify(ShardOf(key(i)), seal.mutable_request());
+    seal.set_draft_id(one.draft_id());
+    v1::SealedChunk& chunk = *seal.add_chunks();
+    chunk.set_handle(one.chunks(0).handle());
+    chunk.set_length_bytes(100);
+    chunk.set_crc32c(kChunk.value);
+    for (uint32_t server : {1u, 2u}) chunk.add_server_indexes(server);
+    *end.add_operations()->mutable_commit_object() = CommitRequest(key(i), one.draft_id(), 1);
+    v1::SetReplicationRequest& set = *end.add_operations()->mutable_set_replication();
+    Identify(ShardOf(key(i)), set.mutable_request());
+    set.set_key(key(i));
+    set.set_wanted_replicas(4);
+  }
+  v1::BatchResponse ended;
+  ASSERT_OK(Call(&Stub::Batch, end, &ended));
+  for (const v1::BatchResponse::Outcome& outcome : ended.outcomes()) {
+    EXPECT_EQ(outcome.code(), 0u) << outcome.text();
+  }
+  v1::GetObjectResponse got;
+  ASSERT_OK(Get(key(kCount - 1), &got));
+  EXPECT_EQ(got.object().wanted_replicas(), 4u);
+  EXPECT_EQ(got.chunks_size(), 1);
+}
+
+TEST_F(LargeWriteTest, TheNumberOfReplicasChangesWithoutANewGeneration) {
+  Start();
+  const uint64_t generation = Write("k", 2);
+  ASSERT_OK(Put("inline", "v"));
+  const auto set = [&](const std::string& key, uint32_t wanted) {
+    v1::SetReplicationRequest request;
+    Identify(ShardOf(key), request.mutable_request());
+    request.set_key(key);
+    request.set_wanted_replicas(wanted);
+    v1::SetReplicationResponse response;
+    return Call(&Stub::SetReplication, request, &response);
+  };
+  ASSERT_OK(set("k", 5));
+  v1::GetObjectResponse got;
+  ASSERT_OK(Get("k", &got));
+  EXPECT_EQ(got.object().wanted_replicas(), 5u);
+  EXPECT_EQ(got.object().generation(), generation);
+  EXPECT_THAT(set("inline", 2), HasReason(v1::REASON_OBJECT_INLINE));
+  EXPECT_EQ(set("inline", 2).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(set("missing", 2), HasReason(v1::REASON_OBJECT_NOT_FOUND));
+  EXPECT_THAT(set("k", 0), HasReason(v1::REASON_INVALID_ARGUMENT));
+  EXPECT_THAT(set("k", 6), HasReason(v1::REASON_INVALID_ARGUMENT));
+}
+
 TEST_F(LargeWriteTest, AnAllocationThatFoundNoServersMayBeRetried) {
   Start();
   const v1::BeginWriteResponse begun = Begin("k", 0);

@@ -43,6 +43,7 @@ struct ModelObject {
   uint64_t generation = 0;
   uint64_t size = 0;
   std::vector<uint64_t> chunks;
+  uint64_t wanted = 0;  // 0: inline
 };
 struct ModelDraft {
   std::string key;
@@ -167,7 +168,7 @@ class ModelShard {
           return No(v1::REASON_INVALID_ARGUMENT);
         }
         if (Mismatch(op)) return No(v1::REASON_GENERATION_MISMATCH);
-        return Replace(op.key(), {0, op.value().size(), {}}, op.grace_ms());
+        return Replace(op.key(), {0, op.value().size(), {}, 0}, op.grace_ms());
       }
       case mlog::Command::kDeleteObject: {
         const auto& op = c.delete_object();
@@ -198,6 +199,16 @@ class ModelShard {
         return Seal(c.seal_chunks());
       case mlog::Command::kCommit:
         return Commit(c.commit());
+      case mlog::Command::kSetReplication: {
+        const auto& op = c.set_replication();
+        if (!KeyFits(op.key()) || op.wanted_replicas() < 1 || op.wanted_replicas() > 5) {
+          return No(v1::REASON_INVALID_ARGUMENT);
+        }
+        if (!objects.contains(op.key())) return No(v1::REASON_OBJECT_NOT_FOUND);
+        if (objects[op.key()].wanted == 0) return No(v1::REASON_OBJECT_INLINE);
+        objects[op.key()].wanted = op.wanted_replicas();
+        return {};
+      }
       case mlog::Command::kAbortWrite:
         drafts.erase(c.abort_write().draft_id());
         return {};
@@ -257,6 +268,7 @@ class ModelShard {
     const auto it = drafts.find(op.draft_id());
     if (it == drafts.end()) return No(v1::REASON_DRAFT_ENDED);
     ModelObject fresh;
+    fresh.wanted = it->second.wanted;
     Crc32c crc;
     for (const auto& [position, sequence] : it->second.sealed) {
       if (position != fresh.chunks.size()) return No(v1::REASON_INVALID_ARGUMENT);
@@ -286,6 +298,10 @@ void ExpectSameState(const ModelShard& model, const Shard& shard) {
     std::vector<uint64_t> chunks;
     ForEachInRuns(object.chunks(), 0, 1000, [&](uint64_t, uint64_t s) { chunks.push_back(s); });
     EXPECT_EQ(chunks, expected->second.chunks);
+    EXPECT_EQ(object.wanted_replicas(), expected->second.wanted);
+    for (uint64_t s : chunks) {
+      EXPECT_EQ(shard.chunks().Find(s)->wanted_replicas(), expected->second.wanted);
+    }
     ++expected;
     return true;
   });
@@ -338,7 +354,7 @@ TEST(ModelTest, RandomCommandsHaveTheModelsOutcomesAndLeaveItsState) {
     }
   }
   EXPECT_GT(accepted, 5000);
-  EXPECT_EQ(reasons.size(), 7u) << "OK and six kinds of refusal were reached";
+  EXPECT_EQ(reasons.size(), 8u) << "OK and seven kinds of refusal were reached";
 }
 
 }  // namespace

@@ -108,6 +108,9 @@ class RandomEntries {
       command.mutable_allocate_chunks()->set_chunk_count(static_cast<uint32_t>(rng_.Below(3)));
     } else if (kind < 82) {
       AddSeals(shard, *command.mutable_seal_chunks());
+    } else if (kind < 84) {
+      command.mutable_set_replication()->set_key(key);
+      command.mutable_set_replication()->set_wanted_replicas(static_cast<uint32_t>(rng_.Below(7)));
     } else if (kind < 97) {
       AddCommit(shard, *command.mutable_commit());
     } else {
