@@ -69,6 +69,10 @@ class Engine:
             except subprocess.TimeoutExpired:
                 self._daemon.kill()
                 self._daemon.wait()
+            # It leaves the mount of its network namespace behind.
+            mounts = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+            for mount in reversed([m for m in mounts if m.startswith(f"{self._scratch}/")]):
+                run("umount", "--lazy", mount, check=False)
             shutil.rmtree(self._scratch, ignore_errors=True)
 
     def docker(self, *arguments, **options):
