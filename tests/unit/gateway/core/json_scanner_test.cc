@@ -150,7 +150,7 @@ TEST(JsonScannerTest, AgreesWithTheParserOnRandomTexts) {
   Rng rng(seed);
   constexpr absl::string_view kAlphabet = "{}[]\",:0123456789.eE+-truefalsn \\u";
   int complete = 0;
-  for (int i = 0; i < 200000; ++i) {
+  for (int i = 0; i < 50000; ++i) {
     std::string text;
     const size_t length = rng.Between(1, 12);
     for (size_t k = 0; k < length; ++k) {
@@ -168,7 +168,7 @@ TEST(JsonScannerTest, AgreesWithTheParserOnRandomTexts) {
     EXPECT_TRUE(whole == parsed.ok() || beyond_grammar) << text;
     complete += whole ? 1 : 0;
   }
-  EXPECT_GT(complete, 1000);
+  EXPECT_GT(complete, 300);
 }
 
 }  // namespace
