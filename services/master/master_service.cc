@@ -12,7 +12,8 @@
 #include "services/master/core/requests.h"
 #include "services/master/master_service_calls.h"
 
-// What all calls share, sessions, batches, reads and status. Writes: master_service_writes.cc.
+// What all calls share, sessions, batches, reads and status. Writes: master_service_writes.cc;
+// moves: master_service_moves.cc.
 
 namespace ballast::master {
 namespace {
@@ -29,12 +30,14 @@ uint64_t ResidentBytes() {
 }  // namespace
 
 MasterService::MasterService(Executor& executor, Clock& clock, const MasterMachine& machine,
-                             Proposer& proposer, PlacementView& view, MasterServiceFacts facts)
+                             Proposer& proposer, PlacementView& view, ReplicaMover& mover,
+                             MasterServiceFacts facts)
     : executor_(executor),
       clock_(clock),
       machine_(machine),
       proposer_(proposer),
       view_(view),
+      mover_(mover),
       facts_(std::move(facts)),
       settings_(DefaultSettings()) {}
 

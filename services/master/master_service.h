@@ -18,6 +18,7 @@
 #include "services/master/core/commands.h"
 #include "services/master/core/master_machine.h"
 #include "services/master/core/placement_view.h"
+#include "services/master/core/replica_mover.h"
 
 namespace ballast::master {
 
@@ -41,7 +42,7 @@ struct MasterServiceFacts {
 class MasterService final : public v1::Master::CallbackService {
  public:
   MasterService(Executor& executor, Clock& clock, const MasterMachine& machine, Proposer& proposer,
-                PlacementView& view, MasterServiceFacts facts);
+                PlacementView& view, ReplicaMover& mover, MasterServiceFacts facts);
 
   // The cluster's settings as shardctl tells them; until then the defaults hold.
   void SetSettings(const v1::Settings& settings);
@@ -79,6 +80,10 @@ class MasterService final : public v1::Master::CallbackService {
                       v1::AbortWriteResponse* response) override;
   Reactor* SetReplication(Context* context, const v1::SetReplicationRequest* request,
                           v1::SetReplicationResponse* response) override;
+  Reactor* MoveReplicas(Context* context, const v1::MoveReplicasRequest* request,
+                        v1::MoveReplicasResponse* response) override;
+  Reactor* CheckBalance(Context* context, const v1::CheckBalanceRequest* request,
+                        v1::CheckBalanceResponse* response) override;
   Reactor* ReportBadReplica(Context* context, const v1::ReportBadReplicaRequest* request,
                             v1::ReportBadReplicaResponse* response) override;
   Reactor* ListServers(Context* context, const v1::ListServersRequest* request,
@@ -116,6 +121,7 @@ class MasterService final : public v1::Master::CallbackService {
   const MasterMachine& machine_;  // on the executor; group and shard count never change
   Proposer& proposer_;            // on the executor
   PlacementView& view_;           // on the executor
+  ReplicaMover& mover_;           // on the executor
   const MasterServiceFacts facts_;
 
   mutable absl::Mutex mu_;

@@ -68,9 +68,10 @@ Server::Server(std::unique_ptr<MemberFolder> folder)
       proposer_(*executor_, RealClock(), machine_),
       intake_(*executor_, view_, identity().cluster_id),
       poller_(*executor_, view_, intake_, proposer_),
-      maintenance_(*executor_, view_, intake_, proposer_),
+      copies_(*executor_, view_, intake_, proposer_),
+      maintenance_(*executor_, view_, intake_, proposer_, copies_),
       expiry_(*executor_, machine_, proposer_, ExpiryLoop::Options()),
-      master_service_(*executor_, RealClock(), machine_, proposer_, view_,
+      master_service_(*executor_, RealClock(), machine_, proposer_, view_, copies_,
                       {identity().cluster_id, identity().node, addresses_}),
       heartbeat_service_(*executor_, intake_, identity().cluster_id) {}
 
@@ -130,8 +131,10 @@ void Server::OnRole(const ReplicatedLog::State& state) {
   const auto leader = addresses_.find(state.leader.value_or(NodeId()));
   intake_.SetLeaderHint(leads || leader == addresses_.end() ? std::string() : leader->second);
   if (view_.leader() != nullptr && (!leads || view_.leader()->term() != state.term)) {
+    const absl::Status why = NotLeaderError(leads ? address() : std::string());
+    copies_.EndTerm(why);
     view_.EndTerm();
-    intake_.DropAll(NotLeaderError(leads ? address() : std::string()));
+    intake_.DropAll(why);
   }
   if (leads && view_.leader() == nullptr) {
     view_.BeginTerm(state.term);
@@ -144,8 +147,10 @@ Server::~Server() {
   OnExecutor([this] {
     maintenance_.Stop();
     expiry_.Stop();
+    const absl::Status why = NotReadyError("the master is stopping", absl::Milliseconds(500));
+    copies_.EndTerm(why);
     view_.EndTerm();
-    intake_.DropAll(NotReadyError("the master is stopping", absl::Milliseconds(500)));
+    intake_.DropAll(why);
     proposer_.Attach(nullptr);
     log_.reset();
   });

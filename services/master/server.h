@@ -16,6 +16,7 @@
 #include "common/rpc/grpc_server.h"
 #include "common/rpc/shardctl_watcher.h"
 #include "services/master/control/config_poller.h"
+#include "services/master/control/copy_engine.h"
 #include "services/master/control/expiry_loop.h"
 #include "services/master/control/heartbeat_intake.h"
 #include "services/master/control/live_view.h"
@@ -76,6 +77,7 @@ class Server {
   Proposer proposer_;
   HeartbeatIntake intake_;
   ConfigPoller poller_;
+  CopyEngine copies_;
   MaintenanceLoop maintenance_;
   ExpiryLoop expiry_;
   MasterService master_service_;

@@ -228,6 +228,9 @@ void HeartbeatIntake::BeginSession(ServerIndex server, uint64_t stream, Liveness
   const Session before = std::exchange(sessions_[server], std::move(session));
   view_.leader()->replicas.OnStreamBegan(server, view_.Now());
   view_.leader()->ledger.ForgetServer(server);
+  if (observer_ != nullptr) {
+    observer_->OnReport(server);  // what was ordered may have to be ordered again
+  }
   if (before.stream != 0 && before.stream != stream) {
     CloseStream(before.stream,
                 before.holder == holder
@@ -243,13 +246,17 @@ void HeartbeatIntake::Record(ServerIndex server, const v1::Heartbeat& heartbeat)
     leader.SetReport(server, ReportOf(heartbeat));
   }
   for (const v1::CommandResult& result : heartbeat.results()) {
-    const auto order = leader.ledger.Finish(server, result.command_id());
+    const auto order =
+        leader.ledger.Finish(server, result.command_id(), /*done=*/result.code() == 0);
     if (order.has_value() && result.code() != 0) {
       LogInfo("master.command_refused",
               {{"server", server.value()},
                {"chunk", order->handle.ToString()},
                {"reason", ReasonName(static_cast<v1::Reason>(result.reason()))},
                {"text", result.text().substr(0, kHealthTextMax)}});
+    }
+    if (observer_ != nullptr) {
+      observer_->OnCommandResult(server, result, order);
     }
   }
 }
@@ -275,7 +282,11 @@ void HeartbeatIntake::Continue(std::shared_ptr<Ingest> ingest) {
   bool more = false;
   const absl::Status status = TakeSlice(*ingest, &more);
   if (!status.ok() || !more) {
+    const ServerIndex server = ingest->server;
     ingest->done(status);
+    if (observer_ != nullptr) {
+      observer_->OnReport(server);
+    }
     return;
   }
   executor_.Post([this, ingest = std::move(ingest)]() mutable { Continue(std::move(ingest)); });
@@ -373,6 +384,15 @@ void HeartbeatIntake::Flush() {
     if (stream->second.sink->Push(std::move(reply))) {
       session.outbox.erase(session.outbox.begin(), end);
     }
+  }
+}
+
+void HeartbeatIntake::WithdrawDeletes(ServerIndex server, ChunkHandle handle) {
+  const auto session = sessions_.find(server);
+  if (session != sessions_.end()) {
+    std::erase_if(session->second.outbox, [&](const v1::Command& command) {
+      return command.has_delete_replica() && command.handle() == handle.value();
+    });
   }
 }
 

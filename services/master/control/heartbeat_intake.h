@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,18 @@ class HeartbeatSink {
   virtual void Close(const absl::Status& status) = 0;
 };
 
+// Told of what heartbeats bring that somebody may wait for. On the executor; must not call back
+// into the intake.
+class HeartbeatObserver {
+ public:
+  virtual ~HeartbeatObserver() = default;
+  // `order`: what the command was, if it is known and had no result yet.
+  virtual void OnCommandResult(ServerIndex server, const v1::CommandResult& result,
+                               const std::optional<CommandLedger::Order>& order) = 0;
+  // A heartbeat of the server has been taken in, lists and all, or its session began anew.
+  virtual void OnReport(ServerIndex server) = 0;
+};
+
 // Takes heartbeats in, from streams and unary calls, and hands commands out. It only records: what
 // follows from a heartbeat is decided by the maintenance loop on its own tick.
 //
@@ -53,6 +66,9 @@ class HeartbeatIntake {
   // What NOT_LEADER tells: host:port of the leader, or empty.
   void SetLeaderHint(std::string address) { leader_hint_ = std::move(address); }
 
+  // At most one; null: none. Outlives the intake, or is taken back.
+  void SetObserver(HeartbeatObserver* observer) { observer_ = observer; }
+
   // --- streams ---
   // Returns the stream's number, > 0.
   uint64_t OnStreamBegan(HeartbeatSink* sink);
@@ -71,6 +87,8 @@ class HeartbeatIntake {
   // in its next reply. What a session ends with is dropped: it is derived again. Requires: CanTake.
   void Enqueue(ServerIndex server, v1::Command command);
   void Flush();
+  // Takes back deletes of this chunk that have not left yet.
+  void WithdrawDeletes(ServerIndex server, ChunkHandle handle);
 
   // The server was removed from the registry.
   void DropServer(ServerIndex server);
@@ -115,6 +133,7 @@ class HeartbeatIntake {
   LiveView& view_;
   const std::string cluster_id_;
   std::string leader_hint_;
+  HeartbeatObserver* observer_ = nullptr;
   uint64_t last_stream_ = 0;
   uint64_t last_session_ = 0;
   absl::btree_map<uint64_t, Stream> streams_;

@@ -129,9 +129,10 @@ std::vector<v1::ReplicaLocation> LiveView::LiveReplicas(ChunkHandle handle,
                                                         const ChunkRecord& record) const {
   using Choice = std::tuple<ReadRank, uint64_t, const v1::RegisteredServer*>;
   absl::InlinedVector<Choice, ChunkRecord::kSlots> choices;
+  const TrimSet* const trims = catalog_.trims(handle.shard());
   record.ForEachReplica([&](ServerIndex index, uint8_t flags) {
     const v1::RegisteredServer* const server = directory_.Find(index);
-    if (server == nullptr) {
+    if (server == nullptr || (trims != nullptr && trims->Contains(handle.sequence(), index))) {
       return;
     }
     const bool known = leader_ != nullptr && leader_->replicas.IsKnown(index, handle.shard());
@@ -217,6 +218,12 @@ void LiveView::OnLocationsChanged(ChunkHandle, ChunkRecord&) {
   // Live flags stay as reported, whatever the log says of locations.
 }
 
+void LiveView::OnTrimsChanged(ChunkHandle handle) {
+  if (leader_ != nullptr) {
+    leader_->trims.Note(handle);
+  }
+}
+
 void LiveView::OnChunkRemoved(ChunkHandle handle, const ChunkRecord& record) {
   if (leader_ != nullptr) {
     leader_->replicas.OnChunkRemoved(handle, record);
@@ -228,6 +235,7 @@ void LiveView::OnShardReplaced(ShardId shard) {
   if (leader_ != nullptr) {
     leader_->replicas.OnShardReplaced(shard);
     leader_->ForgetSettled(shard);
+    leader_->trims.NoteShard(shard);
   }
 }
 

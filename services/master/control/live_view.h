@@ -43,6 +43,9 @@ class LiveView final : public PlacementView, public ChunkObserver {
   MasterMachine& machine() { return machine_; }
   SteadyTime Now() { return clock_.SteadyNow(); }
 
+  // Where others reach the server.
+  v1::ReplicaLocation LocationOf(const v1::RegisteredServer& server) const;
+
   // What commands about a chunk of this shard carry. Requires: leader().
   v1::Fence FenceOf(ShardId shard) const;
 
@@ -66,11 +69,11 @@ class LiveView final : public PlacementView, public ChunkObserver {
   // --- ChunkObserver ---
   void OnChunkAdded(ChunkHandle handle, ChunkRecord& record) override;
   void OnLocationsChanged(ChunkHandle handle, ChunkRecord& record) override;
+  void OnTrimsChanged(ChunkHandle handle) override;
   void OnChunkRemoved(ChunkHandle handle, const ChunkRecord& record) override;
   void OnShardReplaced(ShardId shard) override;
 
  private:
-  v1::ReplicaLocation LocationOf(const v1::RegisteredServer& server) const;
   LivenessState StateOf(const v1::RegisteredServer& server) const;
 
   Clock& clock_;

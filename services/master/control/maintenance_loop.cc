@@ -17,8 +17,14 @@ constexpr absl::Duration kIdleTick = absl::Milliseconds(100);
 }  // namespace
 
 MaintenanceLoop::MaintenanceLoop(Executor& executor, LiveView& view, HeartbeatIntake& intake,
-                                 Proposer& proposer, MaintenanceLimits limits)
-    : executor_(executor), view_(view), intake_(intake), proposer_(proposer), limits_(limits) {}
+                                 Proposer& proposer, CopyEngine& copies, MaintenanceLimits limits)
+    : executor_(executor),
+      view_(view),
+      intake_(intake),
+      proposer_(proposer),
+      copies_(copies),
+      desk_(view, intake),
+      limits_(limits) {}
 
 void MaintenanceLoop::Start() {
   running_ = true;
@@ -51,7 +57,8 @@ void MaintenanceLoop::Tick() {
   leader->ledger.Tick(view_.Now());
   leader->ExpirePromises(view_.Now());
   OrderDeletes(*leader);
-  OrderVerifies(*leader);
+  OrderVerifies();
+  copies_.Step();
   intake_.Flush();
   CorrectLocations(*leader);
 }
@@ -66,21 +73,6 @@ void MaintenanceLoop::SeeLiveness(LeaderState& leader) {
          {"index", change.server.value()},
          {"from", LivenessName(change.from)},
          {"to", LivenessName(change.to)}});
-  }
-}
-
-void MaintenanceLoop::Order(LeaderState& leader, ServerIndex server, OrderKind kind,
-                            v1::Command command, size_t limit) {
-  if (!intake_.CanTake(server)) {
-    return;
-  }
-  const ChunkHandle handle(command.handle());
-  const uint64_t id = leader.ledger.TryBegin(server, kind, handle, limit, view_.Now(),
-                                             leader.liveness.limits().interval * 2);
-  if (id != 0) {
-    command.set_command_id(id);
-    *command.mutable_fence() = view_.FenceOf(handle.shard());
-    intake_.Enqueue(server, std::move(command));
   }
 }
 
@@ -103,18 +95,17 @@ void MaintenanceLoop::OrderDeletes(LeaderState& leader) {
                         v1::Command::Delete& order = *command.mutable_delete_replica();
                         order.set_length_bytes(garbage.length_bytes);
                         order.set_cause(v1::Command::Delete::CAUSE_GARBAGE);
-                        Order(leader, garbage.server, OrderKind::kDelete, std::move(command),
-                              limits_.deletes_under_way_max);
+                        desk_.Order(garbage.server, std::move(command),
+                                    limits_.deletes_under_way_max);
                       });
 }
 
-void MaintenanceLoop::OrderVerifies(LeaderState& leader) {
+void MaintenanceLoop::OrderVerifies() {
   for (const LiveView::Complaint& complaint : view_.TakeComplaints()) {
     v1::Command command;
     command.set_handle(complaint.handle.value());
     command.mutable_verify();
-    Order(leader, complaint.server, OrderKind::kVerify, std::move(command),
-          limits_.verifies_under_way_max);
+    desk_.Order(complaint.server, std::move(command), limits_.verifies_under_way_max);
   }
 }
 

@@ -4,8 +4,10 @@
 #include <cstddef>
 
 #include "common/env/executor.h"
+#include "services/master/control/copy_engine.h"
 #include "services/master/control/heartbeat_intake.h"
 #include "services/master/control/live_view.h"
+#include "services/master/control/order_desk.h"
 #include "services/master/control/proposer.h"
 
 namespace ballast::master {
@@ -21,7 +23,8 @@ struct MaintenanceLimits {
 
 // The leader's clockwork: every tick (an interval's fortieth) it lets liveness see the time, looks
 // for garbage, for replicas that readers complained about and for logged locations that are no
-// longer true, and turns what it finds into commands and log entries, a bounded number a tick. It
+// longer true, and turns what it finds into commands and log entries, a bounded number a tick; and
+// it lets copies and trims see the time (CopyEngine). It
 // keeps no list of what is to be done: everything is derived anew, so nothing lost stays lost.
 //
 // Concurrency: everything on `executor`.
@@ -30,7 +33,7 @@ struct MaintenanceLimits {
 class MaintenanceLoop {
  public:
   MaintenanceLoop(Executor& executor, LiveView& view, HeartbeatIntake& intake, Proposer& proposer,
-                  MaintenanceLimits limits = {});
+                  CopyEngine& copies, MaintenanceLimits limits = {});
   ~MaintenanceLoop() { Stop(); }
 
   void Start();
@@ -43,16 +46,15 @@ class MaintenanceLoop {
   void Arm();
   void SeeLiveness(LeaderState& leader);
   void OrderDeletes(LeaderState& leader);
-  void OrderVerifies(LeaderState& leader);
+  void OrderVerifies();
   void CorrectLocations(LeaderState& leader);
-  // Queues a command with a fence unless it is under way already or the server has enough.
-  void Order(LeaderState& leader, ServerIndex server, OrderKind kind, v1::Command command,
-             size_t limit);
 
   Executor& executor_;
   LiveView& view_;
   HeartbeatIntake& intake_;
   Proposer& proposer_;
+  CopyEngine& copies_;
+  OrderDesk desk_;
   const MaintenanceLimits limits_;
   Executor::TimerId timer_ = 0;
   bool running_ = false;

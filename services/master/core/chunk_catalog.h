@@ -5,6 +5,7 @@
 
 #include "common/types/ids.h"
 #include "services/master/core/chunk_table.h"
+#include "services/master/core/trim_set.h"
 
 namespace ballast::master {
 
@@ -34,6 +35,9 @@ class ChunkCatalog {
 
   // Null if the shard is not served here.
   virtual ChunkTable* chunks(ShardId shard) = 0;
+
+  // The shard's trims as logged; null if the shard is not served here.
+  virtual const TrimSet* trims(ShardId shard) const = 0;
 
   // Requires: nothing; any 64 bits may be asked.
   virtual HandleStanding StandingOf(ChunkHandle handle) const = 0;

@@ -199,6 +199,8 @@ class ChunkObserver {
   virtual ~ChunkObserver() = default;
   virtual void OnChunkAdded(ChunkHandle handle, ChunkRecord& record) = 0;
   virtual void OnLocationsChanged(ChunkHandle handle, ChunkRecord& record) = 0;
+  // Trims of this chunk were begun, revoked or finished, or ended with it.
+  virtual void OnTrimsChanged(ChunkHandle handle) = 0;
   // `record` is about to go; its holders hold garbage from now on.
   virtual void OnChunkRemoved(ChunkHandle handle, const ChunkRecord& record) = 0;
   // The shard's whole state was replaced or dropped; its live views are empty.

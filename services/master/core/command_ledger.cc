@@ -52,7 +52,8 @@ void CommandLedger::Tick(SteadyTime now) {
   }
 }
 
-std::optional<CommandLedger::Order> CommandLedger::Finish(ServerIndex server, uint64_t command_id) {
+std::optional<CommandLedger::Order> CommandLedger::Finish(ServerIndex server, uint64_t command_id,
+                                                          bool done) {
   const auto orders = servers_.find(server);
   if (orders == servers_.end()) {
     return std::nullopt;
@@ -62,8 +63,23 @@ std::optional<CommandLedger::Order> CommandLedger::Finish(ServerIndex server, ui
     return std::nullopt;
   }
   const Key key = it->second;
-  Erase(orders->second, key);
+  if (done || key.kind == OrderKind::kReplicate) {
+    Erase(orders->second, key);
+  } else {
+    orders->second.by_id.erase(it);
+  }
   return Order{key.kind, key.handle};
+}
+
+void CommandLedger::Cancel(ServerIndex server, OrderKind kind, ChunkHandle handle) {
+  if (const auto orders = servers_.find(server); orders != servers_.end()) {
+    Erase(orders->second, {kind, handle});
+  }
+}
+
+bool CommandLedger::IsUnderWay(ServerIndex server, OrderKind kind, ChunkHandle handle) const {
+  const auto orders = servers_.find(server);
+  return orders != servers_.end() && orders->second.by_key.contains({kind, handle});
 }
 
 size_t CommandLedger::under_way(ServerIndex server, OrderKind kind) const {

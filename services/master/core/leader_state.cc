@@ -14,8 +14,11 @@ LivenessLimits LimitsOf(const v1::Settings& settings) {
 }
 
 // As far as the registry has a say in it.
-bool MayTakeReplicas(const v1::RegisteredServer& server) {
-  return server.state() == v1::SERVER_STATE_ACTIVE && !server.no_placement();
+CopyLimits CopyLimitsOf(const LivenessLimits& times) {
+  CopyLimits limits;
+  limits.start_patience = times.window() * 2;
+  limits.absence_patience = times.interval * 2;
+  return limits;
 }
 
 ServerIndex IndexOf(const v1::RegisteredServer& server) {
@@ -24,13 +27,23 @@ ServerIndex IndexOf(const v1::RegisteredServer& server) {
 
 }  // namespace
 
+bool MayTakeReplicas(const v1::RegisteredServer& server) {
+  return server.state() == v1::SERVER_STATE_ACTIVE && !server.no_placement();
+}
+
 LeaderState::LeaderState(RaftTerm term, ChunkCatalog& catalog, const ServerDirectory& directory,
                          SteadyTime now)
     : liveness(LimitsOf(directory.settings()), now),
       replicas(catalog),
+      copies(CopyLimitsOf(LimitsOf(directory.settings()))),
       term_(term),
       directory_(directory) {
   OnRegistryChanged(now);
+  for (ShardId shard : catalog.owned_shards()) {
+    if (const TrimSet* const logged = catalog.trims(shard); logged != nullptr && !logged->empty()) {
+      trims.NoteShard(shard);
+    }
+  }
 }
 
 std::vector<ServerIndex> LeaderState::OnRegistryChanged(SteadyTime now) {
@@ -55,12 +68,21 @@ bool LeaderState::IsSettled(ShardId shard) {
   if (settled_.contains(shard)) {
     return true;
   }
+  const auto is_missing = [&](ServerIndex server) {
+    return liveness.state(server) != LivenessState::kDead && !replicas.IsKnown(server, shard);
+  };
+  // Mostly it is still the one of the last time.
+  const auto last = waits_for_.find(shard);
+  if (last != waits_for_.end() && is_missing(last->second)) {
+    return false;
+  }
   for (const v1::RegisteredServer& server : directory_.registry().servers()) {
-    if (liveness.state(IndexOf(server)) != LivenessState::kDead &&
-        !replicas.IsKnown(IndexOf(server), shard)) {
+    if (is_missing(IndexOf(server))) {
+      waits_for_[shard] = IndexOf(server);
       return false;
     }
   }
+  waits_for_.erase(shard);
   settled_.insert(shard);
   return true;
 }
@@ -75,14 +97,22 @@ std::vector<PlacementCandidate> LeaderState::Candidates(
         liveness.state(index) != LivenessState::kAlive) {
       continue;
     }
-    const auto promised = promised_.find(index);
-    const uint64_t taken = report->used_bytes + report->incoming_bytes +
-                           (promised == promised_.end() ? 0 : promised->second.bytes);
     candidates.push_back(
-        {index, server.zone(), report->capacity_bytes - std::min(taken, report->capacity_bytes),
+        {index, server.zone(), FreeBytes(index),
          std::find(avoid_ids.begin(), avoid_ids.end(), server.server_id()) != avoid_ids.end()});
   }
   return candidates;
+}
+
+uint64_t LeaderState::FreeBytes(ServerIndex server) const {
+  const ServerReport* const report = FindReport(server);
+  if (report == nullptr) {
+    return 0;
+  }
+  const auto promised = promised_.find(server);
+  const uint64_t taken = report->used_bytes + report->incoming_bytes +
+                         (promised == promised_.end() ? 0 : promised->second.bytes);
+  return report->capacity_bytes - std::min(taken, report->capacity_bytes);
 }
 
 ServerCensus LeaderState::Census() const {

@@ -13,14 +13,19 @@
 #include "protos/chunkserver_control_service.pb.h"
 #include "services/master/core/chunk_catalog.h"
 #include "services/master/core/command_ledger.h"
+#include "services/master/core/copy_table.h"
 #include "services/master/core/garbage_planner.h"
 #include "services/master/core/live_replicas.h"
 #include "services/master/core/liveness.h"
 #include "services/master/core/location_planner.h"
 #include "services/master/core/placement.h"
 #include "services/master/core/server_directory.h"
+#include "services/master/core/trim_planner.h"
 
 namespace ballast::master {
+
+// False for servers that get no new replicas, whatever their state.
+bool MayTakeReplicas(const v1::RegisteredServer& server);
 
 // What a server's latest heartbeat said of the server itself.
 struct ServerReport {
@@ -43,6 +48,7 @@ class LeaderState {
               SteadyTime now);
 
   RaftTerm term() const { return term_; }
+  const ServerDirectory& directory() const { return directory_; }
 
   // The directory has changed. Removed servers are forgotten; returns them.
   std::vector<ServerIndex> OnRegistryChanged(SteadyTime now);
@@ -56,6 +62,9 @@ class LeaderState {
   // Servers that may take new replicas; `avoid_ids` are marked.
   std::vector<PlacementCandidate> Candidates(const std::vector<std::string>& avoid_ids) const;
   ServerCensus Census() const;
+  // Room on a server after what is being written to it and was promised to others. 0 if it has not
+  // reported.
+  uint64_t FreeBytes(ServerIndex server) const;
   // `bytes` will probably be written to `server`: counted as used until that shows in its reports,
   // or for three heartbeat intervals.
   void Promise(ServerIndex server, uint64_t bytes, SteadyTime now);
@@ -76,6 +85,8 @@ class LeaderState {
   GarbagePlanner garbage;
   LocationPlanner locations;
   CommandLedger ledger;
+  CopyTable copies;
+  TrimPlanner trims;
 
  private:
   struct Promised {
@@ -88,6 +99,7 @@ class LeaderState {
   absl::btree_map<ServerIndex, ServerReport> reports_;
   absl::btree_map<ServerIndex, Promised> promised_;
   absl::btree_set<ShardId> settled_;
+  absl::btree_map<ShardId, ServerIndex> waits_for_;  // a server that was found to keep it unsettled
 };
 
 }  // namespace ballast::master

@@ -14,6 +14,13 @@ namespace {
 constexpr uint64_t kEndOfSequences = ChunkHandle::kSequenceMax + 1;
 constexpr uint8_t kHeldMask = ChunkRecord::kLive | ChunkRecord::kCorrupt;
 
+uint8_t FlagsFor(bool sound, bool verified) {
+  if (!sound) {
+    return ChunkRecord::kCorrupt;
+  }
+  return static_cast<uint8_t>(ChunkRecord::kLive | (verified ? ChunkRecord::kVerified : 0));
+}
+
 absl::Status CheckReport(const v1::ReplicaReport& replica, ShardId shard) {
   const ChunkHandle handle(replica.handle());
   if (handle.shard() != shard || handle.sequence() == 0) {
@@ -187,18 +194,15 @@ bool LiveReplicas::Put(ServerIndex server, List& list, ChunkHandle handle,
 
   ChunkRecord* const record = FindRecord(handle);
   if (record == nullptr) {
-    specials_[{handle, server}] = facts;
+    specials_[{handle, server}] = {facts, verified};
     return !before.has_value();
   }
   const bool fits = Fits(*record, facts);
   const bool sound = fits && !facts.corrupt;
-  const uint8_t flags =
-      sound ? static_cast<uint8_t>(ChunkRecord::kLive | (verified ? ChunkRecord::kVerified : 0))
-            : static_cast<uint8_t>(ChunkRecord::kCorrupt);
-  if (record->SetLiveFlags(server, flags) && fits) {
+  if (record->SetLiveFlags(server, FlagsFor(sound, verified)) && fits) {
     specials_.erase({handle, server});
   } else {
-    specials_[{handle, server}] = facts;
+    specials_[{handle, server}] = {facts, verified};
   }
   if (!sound) {
     out.odd.push_back(handle);
@@ -254,14 +258,21 @@ std::vector<ShardId> LiveReplicas::ShardsToResend(ServerIndex server, SteadyTime
   return shards;
 }
 
+void LiveReplicas::OnVerified(ServerIndex server, ChunkHandle handle) {
+  ChunkRecord* const record = FindRecord(handle);
+  const uint8_t flags = record == nullptr ? 0 : record->FlagsOf(server);
+  if ((flags & ChunkRecord::kLive) != 0) {
+    record->SetLiveFlags(server, flags | ChunkRecord::kVerified);
+  }
+}
+
 void LiveReplicas::OnChunkAdded(ChunkHandle handle, ChunkRecord& record) {
   auto it = specials_.lower_bound({handle, ServerIndex(0)});
   while (it != specials_.end() && it->first.first == handle) {
-    const ReplicaFacts& facts = it->second;
+    const ReplicaFacts& facts = it->second.facts;
     const bool fits = Fits(record, facts);
     const bool sound = fits && !facts.corrupt;
-    const bool kept =
-        record.SetLiveFlags(it->first.second, sound ? ChunkRecord::kLive : ChunkRecord::kCorrupt);
+    const bool kept = record.SetLiveFlags(it->first.second, FlagsFor(sound, it->second.verified));
     it = kept && fits ? specials_.erase(it) : std::next(it);
   }
 }
@@ -273,8 +284,9 @@ void LiveReplicas::OnChunkRemoved(ChunkHandle handle, const ChunkRecord& record)
     if ((flags & kHeldMask) != 0 && list != nullptr && (list->known || list->open)) {
       // A special one (facts that do not fit) keeps what its server said.
       specials_.try_emplace(SpecialKey(handle, server),
-                            ReplicaFacts{record.length_bytes(), record.crc32c().value,
-                                         (flags & ChunkRecord::kCorrupt) != 0});
+                            SpecialReplica{{record.length_bytes(), record.crc32c().value,
+                                            (flags & ChunkRecord::kCorrupt) != 0},
+                                           (flags & ChunkRecord::kVerified) != 0});
     }
   });
 }
@@ -311,7 +323,7 @@ uint64_t LiveReplicas::ReplicaCount(ServerIndex server) const {
 
 std::optional<ReplicaFacts> LiveReplicas::HeldFacts(ServerIndex server, ChunkHandle handle) const {
   if (const auto it = specials_.find({handle, server}); it != specials_.end()) {
-    return it->second;
+    return it->second.facts;
   }
   const ChunkRecord* const record = FindRecord(handle);
   if (record == nullptr) {
@@ -328,7 +340,7 @@ std::optional<ReplicaFacts> LiveReplicas::HeldFacts(ServerIndex server, ChunkHan
 void LiveReplicas::ForEachSpecial(ChunkHandle handle, ServerIndex server,
                                   absl::FunctionRef<bool(const Special&)> visit) const {
   for (auto it = specials_.lower_bound({handle, server}); it != specials_.end(); ++it) {
-    if (!visit({it->first.first, it->first.second, it->second})) {
+    if (!visit({it->first.first, it->first.second, it->second.facts})) {
       return;
     }
   }

@@ -69,6 +69,9 @@ class LiveReplicas {
   std::vector<ShardId> ShardsToResend(ServerIndex server, SteadyTime now, absl::Duration patience,
                                       size_t shards_max);
 
+  // The server has checked the whole chunk just now, and it is sound.
+  void OnVerified(ServerIndex server, ChunkHandle handle);
+
   // --- in step with the log (ChunkObserver)
   // -------------------------------------------------------
   void OnChunkAdded(ChunkHandle handle, ChunkRecord& record);
@@ -124,7 +127,11 @@ class LiveReplicas {
 
   ChunkCatalog& catalog_;
   absl::btree_map<ServerIndex, Lists> lists_;
-  absl::btree_map<SpecialKey, ReplicaFacts> specials_;
+  struct SpecialReplica {
+    ReplicaFacts facts;
+    bool verified = false;
+  };
+  absl::btree_map<SpecialKey, SpecialReplica> specials_;
 };
 
 }  // namespace ballast::master

@@ -13,6 +13,12 @@ constexpr size_t kAbsencesMax = 65536;
 constexpr uint64_t kAbsentHeartbeats = 2;
 constexpr uint8_t kHeldMask = ChunkRecord::kLive | ChunkRecord::kCorrupt;
 
+// Null if the shard has none: hardly any shard does.
+const TrimSet* TrimsOf(const ChunkCatalog& catalog, ShardId shard) {
+  const TrimSet* const trims = catalog.trims(shard);
+  return trims == nullptr || trims->empty() ? nullptr : trims;
+}
+
 }  // namespace
 
 void LocationPlanner::Note(absl::Span<const ChunkHandle> handles) {
@@ -32,11 +38,14 @@ void LocationPlanner::ForgetAbsences(ChunkHandle handle) {
 }
 
 bool LocationPlanner::Examine(const LiveReplicas& replicas, const Inputs& inputs,
-                              ChunkHandle handle, const ChunkRecord& record,
+                              ChunkHandle handle, const ChunkRecord& record, const TrimSet* trims,
                               std::vector<LocationChange>& changes) {
   LocationChange change{handle, {}, {}};
   bool look_again = false;
   record.ForEachReplica([&](ServerIndex server, uint8_t flags) {
+    if (trims != nullptr && trims->Contains(handle.sequence(), server)) {
+      return;
+    }
     const bool logged = (flags & ChunkRecord::kLogged) != 0;
     const bool present = inputs.liveness(server) == LivenessState::kAlive &&
                          replicas.IsComplete(server, handle.shard());
@@ -78,9 +87,12 @@ bool LocationPlanner::Examine(const LiveReplicas& replicas, const Inputs& inputs
 }
 
 void LocationPlanner::Count(const LiveReplicas& replicas, const Inputs& inputs, ChunkHandle handle,
-                            const ChunkRecord& record) {
+                            const ChunkRecord& record, const TrimSet* trims) {
   uint32_t readable = 0;
   record.ForEachReplica([&](ServerIndex server, uint8_t flags) {
+    if (trims != nullptr && trims->Contains(handle.sequence(), server)) {
+      return;
+    }
     const ReadRank rank =
         RankReplica(inputs.liveness(server), replicas.IsKnown(server, handle.shard()), flags);
     readable += rank == ReadRank::kNone ? 0 : 1;
@@ -100,7 +112,8 @@ std::vector<LocationChange> LocationPlanner::Step(const LiveReplicas& replicas,
     const ChunkHandle handle = *noted;
     ChunkTable* const table = catalog.chunks(handle.shard());
     const ChunkRecord* const record = table == nullptr ? nullptr : table->Find(handle.sequence());
-    if (record != nullptr && Examine(replicas, inputs, handle, *record, changes)) {
+    if (record != nullptr &&
+        Examine(replicas, inputs, handle, *record, TrimsOf(catalog, handle.shard()), changes)) {
       ++noted;
     } else {
       ForgetAbsences(handle);
@@ -124,10 +137,11 @@ std::vector<LocationChange> LocationPlanner::Step(const LiveReplicas& replicas,
     }
     const ChunkHandle handle(*shard, *at);
     const ChunkRecord& record = *catalog.chunks(*shard)->Find(*at);
-    if (noted_.count(handle) == 0 && Examine(replicas, inputs, handle, record, changes)) {
+    const TrimSet* const trims = TrimsOf(catalog, *shard);
+    if (noted_.count(handle) == 0 && Examine(replicas, inputs, handle, record, trims, changes)) {
       Note({&handle, 1});
     }
-    Count(replicas, inputs, handle, record);
+    Count(replicas, inputs, handle, record, trims);
     sequence = *at + 1;
     --budget;
   }

@@ -31,6 +31,7 @@ struct LocationChange {
 //   not
 //          reported it at all for `patience` and two heartbeats (a chunk just written is logged
 //          before its servers' next reports)
+// A trimmed replica is neither added, dropped nor counted: that is the trim's business.
 // Silence, suspicion and death drop nothing: such replicas do not count now, and come back. At most
 // kReplicasMax locations are logged. Dropping a location deletes nothing.
 //
@@ -70,9 +71,10 @@ class LocationPlanner {
   };
   // Adds what `record` needs to `changes`; true if it must be looked at again soon.
   bool Examine(const LiveReplicas& replicas, const Inputs& inputs, ChunkHandle handle,
-               const ChunkRecord& record, std::vector<LocationChange>& changes);
+               const ChunkRecord& record, const TrimSet* trims,
+               std::vector<LocationChange>& changes);
   void Count(const LiveReplicas& replicas, const Inputs& inputs, ChunkHandle handle,
-             const ChunkRecord& record);
+             const ChunkRecord& record, const TrimSet* trims);
   void ForgetAbsences(ChunkHandle handle);
 
   absl::btree_set<ChunkHandle> noted_;

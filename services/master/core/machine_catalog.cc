@@ -21,6 +21,11 @@ ChunkTable* MachineCatalog::chunks(ShardId shard) {
   return found != nullptr && found->serving() ? machine_.LiveChunks(shard) : nullptr;
 }
 
+const TrimSet* MachineCatalog::trims(ShardId shard) const {
+  const Shard* const found = machine_.FindShard(shard);
+  return found != nullptr && found->serving() ? &found->trims() : nullptr;
+}
+
 HandleStanding MachineCatalog::StandingOf(ChunkHandle handle) const {
   const Shard* const shard = machine_.FindShard(handle.shard());
   if (shard == nullptr || !shard->serving()) {

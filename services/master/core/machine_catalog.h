@@ -17,6 +17,7 @@ class MachineCatalog final : public ChunkCatalog {
   uint32_t shard_count() const override { return machine_.shard_count(); }
   const std::vector<ShardId>& owned_shards() const override;
   ChunkTable* chunks(ShardId shard) override;
+  const TrimSet* trims(ShardId shard) const override;
   HandleStanding StandingOf(ChunkHandle handle) const override;
 
   // A shard was replaced outside of Apply (ChunkObserver::OnShardReplaced).

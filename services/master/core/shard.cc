@@ -207,7 +207,9 @@ void Shard::EraseChunk(uint64_t sequence) {
     observer_->OnChunkRemoved(ChunkHandle(id_, sequence), *record);
   }
   CHECK(chunks_.Erase(sequence)) << " sequence " << sequence;
-  trims_.RemoveChunk(sequence);
+  if (trims_.RemoveChunk(sequence) && observer_ != nullptr) {
+    observer_->OnTrimsChanged(ChunkHandle(id_, sequence));
+  }
 }
 
 mlog::Result Shard::UpdateLocations(const mlog::Command::UpdateLocations& op) {
@@ -235,19 +237,26 @@ mlog::Result Shard::Trim(const mlog::Command::Trim& op) {
   if (op.server_index() == 0 || op.server_index() > kServerIndexMax) {
     return Refusal(v1::REASON_INVALID_ARGUMENT, "server_index is out of range");
   }
+  if (op.keep_replicas() > kReplicasMax) {
+    return Refusal(v1::REASON_INVALID_ARGUMENT, "keep_replicas is not 0..5");
+  }
   if (trims_.size() >= kTrimsPerShardMax) {
     return Refusal(v1::REASON_OVERLOADED, "too many trims are under way in this shard");
   }
-  trims_.Add(handle.sequence(), ServerIndex(op.server_index()));
+  if (trims_.Add(handle.sequence(), ServerIndex(op.server_index()), op.keep_replicas()) &&
+      observer_ != nullptr) {
+    observer_->OnTrimsChanged(handle);
+  }
   return {};
 }
 
 mlog::Result Shard::EndTrim(uint64_t number, uint32_t server_index, bool gone) {
   const ChunkHandle handle(number);
   const ServerIndex server(server_index);
-  if (handle.shard() != id_ || !trims_.Remove(handle.sequence(), server) || !gone) return {};
+  if (handle.shard() != id_ || !trims_.Remove(handle.sequence(), server)) return {};
+  if (observer_ != nullptr) observer_->OnTrimsChanged(handle);
   ChunkRecord* record = chunks_.Find(handle.sequence());
-  if (record != nullptr && chunks_.ChangeLogged(handle.sequence(), {}, {server}) &&
+  if (gone && record != nullptr && chunks_.ChangeLogged(handle.sequence(), {}, {server}) &&
       observer_ != nullptr) {
     observer_->OnLocationsChanged(handle, *record);
   }

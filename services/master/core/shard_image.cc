@@ -109,10 +109,11 @@ std::string Shard::Export(const ImageStamp& stamp) const {
     *record.mutable_doomed() = std::move(doomed);
     writer.Append(record);
   });
-  trims_.ForEach([&](uint64_t sequence, ServerIndex server) {
+  trims_.ForEach([&](uint64_t sequence, ServerIndex server, uint32_t keep) {
     record.Clear();
     record.mutable_trim()->set_handle(ChunkHandle(id_, sequence).value());
     record.mutable_trim()->set_server_index(server.value());
+    record.mutable_trim()->set_keep_replicas(keep);
     writer.Append(record);
   });
   sessions_.Export([&](mlog::Session session) {
@@ -261,11 +262,11 @@ bool Shard::Importer::ImportTrim(const mlog::TrimRecord& proto) {
   const ServerIndex server(proto.server_index());
   if (handle.shard() != shard_.id_ || shard_.chunks_.Find(handle.sequence()) == nullptr ||
       server.value() == 0 || server.value() > kServerIndexMax ||
-      !shard_.trims_.IsLast(handle.sequence(), server) ||
+      proto.keep_replicas() > kReplicasMax || !shard_.trims_.IsLast(handle.sequence(), server) ||
       shard_.trims_.size() >= kTrimsPerShardMax) {
     return false;
   }
-  return shard_.trims_.Add(handle.sequence(), server);
+  return shard_.trims_.Add(handle.sequence(), server, proto.keep_replicas());
 }
 
 bool Shard::Importer::ImportRecord(const mlog::ImageRecord& record) {

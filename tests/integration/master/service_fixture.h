@@ -22,6 +22,7 @@
 #include "services/master/master_service.h"
 #include "tests/support/local_log.h"
 #include "tests/unit/master/control/fake_placement_view.h"
+#include "tests/unit/master/control/fake_replica_mover.h"
 
 namespace ballast::master {
 
@@ -141,12 +142,17 @@ class ServiceFixture : public ::testing::Test {
   std::unique_ptr<Executor> executor_ = MakeThreadExecutor("master");
   MasterMachine machine_{GroupId(1), kShards};
   FakePlacementView view_;
+  FakeReplicaMover mover_;
   std::unique_ptr<testing::LocalLog> log_;
   Proposer proposer_{*executor_, RealClock(), machine_};
   ExpiryLoop expiry_{*executor_, machine_, proposer_, {.tick = absl::Milliseconds(5)}};
-  MasterService service_{*executor_, RealClock(),
-                         machine_,   proposer_,
-                         view_,      {kCluster, NodeId(1), {{NodeId(2), kOtherLeader}}}};
+  MasterService service_{*executor_,
+                         RealClock(),
+                         machine_,
+                         proposer_,
+                         view_,
+                         mover_,
+                         {kCluster, NodeId(1), {{NodeId(2), kOtherLeader}}}};
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<v1::Master::Stub> stub_;
   std::vector<uint64_t> sessions_;

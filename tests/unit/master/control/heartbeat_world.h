@@ -16,6 +16,7 @@
 #include "common/types/error.h"
 #include "gtest/gtest.h"
 #include "services/master/control/config_poller.h"
+#include "services/master/control/copy_engine.h"
 #include "services/master/control/heartbeat_intake.h"
 #include "services/master/control/live_view.h"
 #include "services/master/control/maintenance_loop.h"
@@ -190,7 +191,8 @@ class HeartbeatWorld : public ::testing::Test {
         view_(sim_, machine_, 1),
         intake_(*executor_, view_, "cluster"),
         poller_(*executor_, view_, intake_, proposer_),
-        loop_(*executor_, view_, intake_, proposer_) {
+        copies_(*executor_, view_, intake_, proposer_),
+        loop_(*executor_, view_, intake_, proposer_, copies_) {
     proposer_.Attach(&log_);
     proposer_.OnRole(log_.state());
     view_.BeginTerm(RaftTerm(1));
@@ -325,6 +327,7 @@ class HeartbeatWorld : public ::testing::Test {
   }
   // Another term of this node.
   void LeadAnew() {
+    copies_.EndTerm(NotLeaderError("127.0.0.1:9"));
     view_.EndTerm();
     intake_.DropAll(NotLeaderError("127.0.0.1:9"));
     log_.SetRole(ReplicatedLog::Role::kLeader);
@@ -340,6 +343,7 @@ class HeartbeatWorld : public ::testing::Test {
   LiveView view_;
   HeartbeatIntake intake_;
   ConfigPoller poller_;
+  CopyEngine copies_;
   MaintenanceLoop loop_;
   std::vector<std::unique_ptr<FakeChunkServer>> servers_;
   std::map<uint32_t, bool> muted_;

@@ -23,8 +23,8 @@ TEST(CommandLedgerTest, TheSameOrderIsSentAgainOnlyAfterItsPatience) {
   EXPECT_EQ(Begin(ledger, kA, kChunk, At(9.9)), 0u);
   const uint64_t second = Begin(ledger, kA, kChunk, At(10));
   EXPECT_GT(second, first);
-  EXPECT_EQ(ledger.Finish(kA, first), std::nullopt) << "the first one was given up";
-  EXPECT_EQ(ledger.Finish(kA, second)->handle, kChunk);
+  EXPECT_EQ(ledger.Finish(kA, first, true), std::nullopt) << "the first one was given up";
+  EXPECT_EQ(ledger.Finish(kA, second, true)->handle, kChunk);
 }
 
 TEST(CommandLedgerTest, LimitsHoldPerServerAndKind) {
@@ -43,10 +43,10 @@ TEST(CommandLedgerTest, LimitsHoldPerServerAndKind) {
 TEST(CommandLedgerTest, ResultsOfOthersAndOldOnesAreIgnored) {
   CommandLedger ledger;
   const uint64_t id = Begin(ledger, kA, kChunk, At(0));
-  EXPECT_EQ(ledger.Finish(kB, id), std::nullopt);
-  EXPECT_EQ(ledger.Finish(kA, id + 1), std::nullopt);
+  EXPECT_EQ(ledger.Finish(kB, id, true), std::nullopt);
+  EXPECT_EQ(ledger.Finish(kA, id + 1, true), std::nullopt);
   ledger.ForgetServer(kA);
-  EXPECT_EQ(ledger.Finish(kA, id), std::nullopt);
+  EXPECT_EQ(ledger.Finish(kA, id, true), std::nullopt);
   EXPECT_NE(Begin(ledger, kA, kChunk, At(0)), 0u) << "a new stream gets it again at once";
 }
 

@@ -17,6 +17,7 @@ class FakeCatalog final : public ChunkCatalog {
     for (uint32_t i = 0; i < shards; ++i) {
       owned_.push_back(ShardId(i));
       tables_[ShardId(i)];
+      trims_[ShardId(i)];
     }
   }
 
@@ -25,6 +26,10 @@ class FakeCatalog final : public ChunkCatalog {
   ChunkTable* chunks(ShardId shard) override {
     const auto it = tables_.find(shard);
     return it == tables_.end() ? nullptr : &it->second;
+  }
+  const TrimSet* trims(ShardId shard) const override {
+    const auto it = trims_.find(shard);
+    return it == trims_.end() ? nullptr : &it->second;
   }
   HandleStanding StandingOf(ChunkHandle handle) const override {
     const auto table = tables_.find(handle.shard());
@@ -48,8 +53,10 @@ class FakeCatalog final : public ChunkCatalog {
     return tables_[handle.shard()].Insert(handle.sequence(), {length, Crc32c{crc}, wanted},
                                           servers);
   }
+  TrimSet& mutable_trims(ShardId shard) { return trims_[shard]; }
   void GiveAway(ShardId shard) {
     tables_.erase(shard);
+    trims_.erase(shard);
     std::erase(owned_, shard);
   }
 
@@ -61,6 +68,7 @@ class FakeCatalog final : public ChunkCatalog {
   uint32_t shards_;
   std::vector<ShardId> owned_;
   std::map<ShardId, ChunkTable> tables_;
+  std::map<ShardId, TrimSet> trims_;
 };
 
 }  // namespace ballast::master

@@ -159,6 +159,9 @@ class Recorder : public ChunkObserver {
   void OnLocationsChanged(ChunkHandle handle, ChunkRecord&) override {
     log.push_back(absl::StrCat("~", handle.sequence()));
   }
+  void OnTrimsChanged(ChunkHandle handle) override {
+    log.push_back(absl::StrCat("trim ", handle.sequence()));
+  }
   void OnChunkRemoved(ChunkHandle handle, const ChunkRecord& record) override {
     log.push_back(
         absl::StrCat("-", handle.sequence(), " live ", record.CountWith(ChunkRecord::kLive)));
