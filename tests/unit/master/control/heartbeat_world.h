@@ -49,8 +49,9 @@ class FakeChunkServer final : public HeartbeatSink {
   // How the master ended the stream, if it did.
   const std::optional<absl::Status>& closed() const { return closed_; }
 
-  void Put(ChunkHandle handle, ReplicaFacts facts = {1000, 7, false}) {
+  void Put(ChunkHandle handle, ReplicaFacts facts = {1000, 7, false}, bool verified = true) {
     held_[handle] = facts;
+    verified_[handle] = verified;
     changed_.push_back(handle);
   }
   void Lose(ChunkHandle handle) {
@@ -120,6 +121,7 @@ class FakeChunkServer final : public HeartbeatSink {
   int answers = 0;
   int resends = 0;  // times a full list was asked for
   std::vector<v1::Command> commands;
+  std::map<v1::Command::OrderCase, v1::Reason> refusals;  // what it cannot do, and why
 
  private:
   v1::ShardReport MakeReport(ShardId shard) const {
@@ -140,6 +142,7 @@ class FakeChunkServer final : public HeartbeatSink {
       replica.set_length_bytes(facts.length_bytes);
       replica.set_crc32c(facts.crc32c);
       replica.set_corrupt(facts.corrupt);
+      replica.set_verified(verified_.at(handle));
     }
     for (ChunkHandle handle : removed_) {
       if (handle.shard() == shard && !full_list_due_) report.add_removed_handles(handle.value());
@@ -157,12 +160,28 @@ class FakeChunkServer final : public HeartbeatSink {
       commands.push_back(command);
       const ChunkHandle handle(command.handle());
       if (!obeys) continue;
-      if (command.has_delete_replica() && Holds(handle)) Lose(handle);
-      v1::CommandResult result;
-      result.set_command_id(command.command_id());
-      result.set_handle(command.handle());
-      results_.push_back(result);
+      results_.push_back(ResultOf(command));
     }
+  }
+  v1::CommandResult ResultOf(const v1::Command& command) {
+    const ChunkHandle handle(command.handle());
+    v1::CommandResult result;
+    result.set_command_id(command.command_id());
+    result.set_handle(command.handle());
+    const bool fails = refusals.contains(command.order_case());
+    if (fails || (command.has_keep() && !Holds(handle))) {
+      const v1::Reason reason =
+          fails ? refusals[command.order_case()] : v1::REASON_CHUNK_NOT_FOUND;
+      result.set_code(static_cast<uint32_t>(CodeOf(reason)));
+      result.set_reason(reason);
+      result.set_text("as the test wants");
+    } else if (command.has_delete_replica() && Holds(handle)) {
+      Lose(handle);
+    } else if (command.has_replicate() && !Holds(handle)) {
+      Put(handle, {command.replicate().length_bytes(), command.replicate().crc32c(), false});
+      result.set_bytes(command.replicate().length_bytes());
+    }
+    return result;
   }
 
   HeartbeatIntake& intake_;
@@ -173,6 +192,7 @@ class FakeChunkServer final : public HeartbeatSink {
   bool full_list_due_ = true;
   std::optional<absl::Status> closed_;
   std::map<ChunkHandle, ReplicaFacts> held_;
+  std::map<ChunkHandle, bool> verified_;
   std::vector<ChunkHandle> changed_;
   std::vector<ChunkHandle> removed_;
   std::vector<v1::CommandResult> results_;

@@ -153,7 +153,7 @@ TEST_F(RelayedHeartbeatTest, APollGetsCommandsAndGivesResults) {
   EXPECT_EQ(status(1).chunk_count(), 1u) << "a poll says nothing of chunks";
   ASSERT_OK_AND_ASSIGN(const v1::HeartbeatReply second, Send(Poll()));
   EXPECT_EQ(second.commands_size(), 0);
-  // Refused: the order is over, and derived anew on the next tick.
+  // Refused: derived anew, but not before two intervals are over.
   v1::Heartbeat poll = Poll();
   v1::CommandResult& result = *poll.add_results();
   result.set_command_id(reply.commands(0).command_id());
@@ -163,7 +163,12 @@ TEST_F(RelayedHeartbeatTest, APollGetsCommandsAndGivesResults) {
   ASSERT_OK(Send(poll));
   sim_.RunFor(absl::Seconds(1));
   ASSERT_OK_AND_ASSIGN(const v1::HeartbeatReply third, Send(Poll()));
-  EXPECT_EQ(third.commands_size(), 1);
+  EXPECT_EQ(third.commands_size(), 0);
+  sim_.RunFor(absl::Seconds(10));
+  ASSERT_OK(Send(Full()));
+  sim_.RunFor(absl::Seconds(1));
+  ASSERT_OK_AND_ASSIGN(const v1::HeartbeatReply fourth, Send(Poll()));
+  EXPECT_EQ(fourth.commands_size(), 1);
 }
 
 TEST_F(RelayedHeartbeatTest, WithoutListsABeatLeavesListsAsTheyAre) {
