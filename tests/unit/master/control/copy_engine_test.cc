@@ -51,8 +51,9 @@ class CopyEngineTest : public HeartbeatWorld {
     return call.response.outcomes_size() == 1 ? call.Outcome(0) : absl::UnknownError("none");
   }
   bool IsTrimmed(ChunkHandle handle, uint32_t server) {
-    return machine_.FindShard(handle.shard())->trims().Contains(handle.sequence(),
-                                                                ServerIndex(server));
+    return machine_.FindShard(handle.shard())
+        ->trims()
+        .Contains(handle.sequence(), ServerIndex(server));
   }
   // A chunk that servers hold and have reported.
   ChunkHandle StoreAndReport(const std::vector<uint32_t>& servers) {

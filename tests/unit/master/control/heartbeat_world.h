@@ -170,8 +170,7 @@ class FakeChunkServer final : public HeartbeatSink {
     result.set_handle(command.handle());
     const bool fails = refusals.contains(command.order_case());
     if (fails || (command.has_keep() && !Holds(handle))) {
-      const v1::Reason reason =
-          fails ? refusals[command.order_case()] : v1::REASON_CHUNK_NOT_FOUND;
+      const v1::Reason reason = fails ? refusals[command.order_case()] : v1::REASON_CHUNK_NOT_FOUND;
       result.set_code(static_cast<uint32_t>(CodeOf(reason)));
       result.set_reason(reason);
       result.set_text("as the test wants");

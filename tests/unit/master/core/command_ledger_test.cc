@@ -50,5 +50,29 @@ TEST(CommandLedgerTest, ResultsOfOthersAndOldOnesAreIgnored) {
   EXPECT_NE(Begin(ledger, kA, kChunk, At(0)), 0u) << "a new stream gets it again at once";
 }
 
+TEST(CommandLedgerTest, WhatFailedIsOrderedAgainOnlyAfterItsPatience) {
+  CommandLedger ledger;
+  const uint64_t id = Begin(ledger, kA, kChunk, At(0));
+  EXPECT_EQ(ledger.Finish(kA, id, false)->handle, kChunk);
+  EXPECT_EQ(ledger.Finish(kA, id, true), std::nullopt) << "a result that was doubled";
+  EXPECT_EQ(Begin(ledger, kA, kChunk, At(9)), 0u);
+  EXPECT_TRUE(ledger.IsUnderWay(kA, OrderKind::kDelete, kChunk));
+  EXPECT_NE(Begin(ledger, kA, kChunk, At(10)), 0u);
+  ledger.Cancel(kA, OrderKind::kDelete, kChunk);
+  EXPECT_FALSE(ledger.IsUnderWay(kA, OrderKind::kDelete, kChunk));
+  EXPECT_EQ(ledger.under_way(kA, OrderKind::kDelete), 0u);
+}
+
+TEST(CommandLedgerTest, ACopyThatFailedIsOverAtOnce) {
+  CommandLedger ledger;
+  const auto begin = [&] {
+    return ledger.TryBegin(kA, OrderKind::kReplicate, kChunk, 1, At(0), absl::Seconds(70));
+  };
+  const uint64_t id = begin();
+  EXPECT_TRUE(ledger.Finish(kA, id, false).has_value());
+  EXPECT_FALSE(ledger.IsUnderWay(kA, OrderKind::kReplicate, kChunk));
+  EXPECT_NE(begin(), 0u);
+}
+
 }  // namespace
 }  // namespace ballast::master

@@ -225,7 +225,7 @@ class ModelShard {
       case mlog::Command::kTrim: {
         const uint64_t sequence = c.trim().handle() & ChunkHandle::kSequenceMax;
         const bool good = c.trim().handle() >> 48 == shard && KnownChunks().contains(sequence) &&
-                          c.trim().server_index() > 0;
+                          c.trim().server_index() > 0 && c.trim().keep_replicas() <= 5;
         return good ? Outcome{} : No(v1::REASON_INVALID_ARGUMENT);
       }
       default:

@@ -205,5 +205,29 @@ TEST(ObjectsTest, ATrimIsKeptUntilRevokedOrFinishedOrItsChunkGoes) {
   EXPECT_EQ(m.shard().trims().size(), 0u);
 }
 
+TEST(ObjectsTest, ATrimKeepsItsNumberThroughAnImage) {
+  TestMachine m;
+  m.PutChunks("k", {100});
+  const auto trim = [&m](uint32_t server, uint32_t keep) {
+    mlog::Command command;
+    command.mutable_trim()->set_handle(1);
+    command.mutable_trim()->set_server_index(server);
+    command.mutable_trim()->set_keep_replicas(keep);
+    return m.Apply(command);
+  };
+  EXPECT_THAT(trim(1, 6), RefusedFor(v1::REASON_INVALID_ARGUMENT));
+  trim(1, 2);
+  trim(1, 5);
+  trim(2, 0);
+  EXPECT_EQ(m.shard().trims().KeepOf(1, ServerIndex(1)), 2u) << "the first one stands";
+  EXPECT_EQ(m.shard().trims().KeepOf(1, ServerIndex(2)), 0u);
+  EXPECT_EQ(m.shard().trims().KeepOf(1, ServerIndex(3)), std::nullopt);
+  const std::string image = m.machine.TakeImage("shard-00000");
+  MasterMachine other(GroupId(1), m.machine.shard_count());
+  ASSERT_OK(other.RestoreImage("shard-00000", image));
+  EXPECT_EQ(other.FindShard(ShardId(0))->trims().KeepOf(1, ServerIndex(1)), 2u);
+  EXPECT_EQ(other.TakeImage("shard-00000"), image);
+}
+
 }  // namespace
 }  // namespace ballast::master

@@ -273,5 +273,41 @@ TEST(ReadOrderTest, SpreadsChunksOverServersAndStaysTheSameForEach) {
   for (uint32_t server = 1; server <= 3; ++server) EXPECT_NEAR(firsts[server], 1000, 120);
 }
 
+TEST_F(GarbagePlannerTest, ATrimmedReplicaIsNoGarbageWhileItsChunkLives) {
+  ChunkRecord& record = catalog_.AddChunk(Handle(1), {1, 2});
+  catalog_.mutable_trims(kShard).Add(1, kA, 1);
+  Report(kA, {1});
+  EXPECT_TRUE(Garbage().empty());
+  replicas_.OnChunkRemoved(Handle(1), record);
+  catalog_.chunks(kShard)->Erase(1);
+  catalog_.mutable_trims(kShard).RemoveChunk(1);
+  EXPECT_EQ(Garbage(), std::vector<uint64_t>{1});
+}
+
+TEST_F(LocationPlannerTest, ATrimmedReplicaIsNeitherAddedNorDroppedNorCounted) {
+  catalog_.AddChunk(Handle(1), {2}, 1000, 7, /*wanted=*/2);
+  catalog_.AddChunk(Handle(2), {1, 2}, 1000, 7, /*wanted=*/2);
+  catalog_.mutable_trims(kShard).Add(1, kA, 1);  // reported, no longer logged
+  catalog_.mutable_trims(kShard).Add(2, kA, 1);  // logged, no longer reported
+  Report(kA, {1});
+  Report(kB, {1, 2});
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_TRUE(Locations().empty());
+    now_ += 20;
+    Report(kA, {1});
+  }
+  EXPECT_EQ(locations_.health().below_wanted, 2u);
+  catalog_.mutable_trims(kShard).Remove(1, kA);
+  catalog_.mutable_trims(kShard).Remove(2, kA);
+  Locations();
+  now_ += 20;
+  Report(kA, {1});
+  Report(kA, {1});
+  const auto changes = Locations();
+  ASSERT_EQ(changes.size(), 2u);
+  EXPECT_EQ(changes[0].add, ServerList{kA});
+  EXPECT_EQ(changes[1].drop, ServerList{kA});
+}
+
 }  // namespace
 }  // namespace ballast::master

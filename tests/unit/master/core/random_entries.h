@@ -60,6 +60,7 @@ class RandomEntries {
       auto& op = *command.mutable_trim();
       op.set_handle(Handle(shard));
       op.set_server_index(static_cast<uint32_t>(rng_.Below(9)));
+      op.set_keep_replicas(static_cast<uint32_t>(rng_.Below(7)));
     } else if (kind < 21) {
       command.mutable_finish_trim()->set_handle(Handle(shard));
       command.mutable_finish_trim()->set_server_index(static_cast<uint32_t>(rng_.Below(9)));
