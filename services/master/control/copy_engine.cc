@@ -178,18 +178,21 @@ void CopyEngine::Step() {
 
 void CopyEngine::OrderReplicate(LeaderState& leader, const CopyEffects::Replicate& order) {
   v1::Command command;
-  command.set_handle(order.handle.value());
+  command.set_handle(order.task.handle.value());
   v1::Command::Replicate& replicate = *command.mutable_replicate();
   replicate.set_length_bytes(order.facts.length_bytes);
   replicate.set_crc32c(order.facts.crc32c.value);
+  replicate.set_traffic(order.task.purpose == CopyPurpose::kRepair ? v1::TRAFFIC_CLASS_REPAIR
+                                                                   : v1::TRAFFIC_CLASS_REBALANCE);
+  replicate.set_total_share_ppm(order.task.total_share_ppm);
   for (ServerIndex source : order.sources) {
     *replicate.add_sources() = view_.LocationOf(*view_.directory().Find(source));
   }
   if (order.is_first) {
-    leader.Promise(order.target, order.facts.length_bytes, view_.Now());
+    leader.Promise(order.task.target, order.facts.length_bytes, view_.Now());
   }
   const uint64_t id =
-      desk_.Order(order.target, std::move(command), limits_.replicates_under_way_max);
+      desk_.Order(order.task.target, std::move(command), limits_.replicates_under_way_max);
   if (id != 0) {
     leader.copies.OnOrdered(order.copy, id);
   }

@@ -30,6 +30,7 @@ struct CopyTask {
   ServerIndex target;
   ServerIndex source;  // 0: nothing is trimmed
   CopyPurpose purpose = CopyPurpose::kRequested;
+  uint32_t total_share_ppm = 0;  // of what its traffic may use in the cluster; 0: all of it
 };
 
 // How a task ended. OK: the new replica's location is logged, and the trim if it is a move.
@@ -59,8 +60,7 @@ struct CopyLimits {
 struct CopyEffects {
   struct Replicate {
     CopyId copy = 0;
-    ChunkHandle handle;
-    ServerIndex target;
+    CopyTask task;
     ChunkFacts facts;
     absl::InlinedVector<ServerIndex, ChunkRecord::kSlots> sources;  // best first
     bool is_first = false;  // the bytes are to be promised to the target
