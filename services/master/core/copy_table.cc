@@ -194,8 +194,7 @@ void CopyTable::ExamineOrdered(CopyId id, Copy& copy, const CopyView& view, Stea
     Finish(id, Failed(target.gone() ? "the target is gone" : "the target was restarted"), effects);
     return;
   }
-  CopyEffects::Replicate order{
-      id, copy.task.handle, copy.task.target, chunk->facts, SourcesOf(copy.task, *chunk), false};
+  CopyEffects::Replicate order{id, copy.task, chunk->facts, SourcesOf(copy.task, *chunk), false};
   if (order.sources.empty()) {
     Finish(id, Failed("no replica is left to copy from"), effects);
   } else if (!view.IsUnderWay(copy.task.target, OrderKind::kReplicate, copy.task.handle)) {
@@ -370,8 +369,7 @@ void CopyTable::TryBegin(CopyId id, Copy& copy, const CopyView& view, SteadyTime
     return;
   }
   const ChunkStanding chunk = *view.FindChunk(copy.task.handle);
-  CopyEffects::Replicate order{
-      id, copy.task.handle, copy.task.target, chunk.facts, SourcesOf(copy.task, chunk), true};
+  CopyEffects::Replicate order{id, copy.task, chunk.facts, SourcesOf(copy.task, chunk), true};
   if (order.sources.empty()) {
     Finish(id, Failed("no replica is left to copy from"), effects);
     return;
