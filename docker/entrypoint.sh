@@ -32,7 +32,10 @@ cluster_status() {
 
 run_shardctl() {
   folder="$DATA/shardctl"
-  formatted "$folder" || say "formatted cluster $(shardctl format --folder "$folder")"
+  if ! formatted "$folder"; then
+    id=$(shardctl format --folder "$folder")
+    say "formatted cluster $id"
+  fi
   exec shardctl run --folder "$folder"
 }
 
@@ -69,7 +72,8 @@ run_chunkserver() {
   folder="$DATA/chunkserver"
   if ! formatted "$folder"; then
     cluster_status "${BALLAST_CHUNKSERVER_SHARDCTL:?names the shard controller, HOST:PORT}" >/dev/null
-    say "formatted chunk server $(chunkserver format --folder "$folder")"
+    id=$(chunkserver format --folder "$folder")
+    say "formatted chunk server $id"
   fi
   exec chunkserver run --folder "$folder"
 }

@@ -205,6 +205,16 @@ class EntryPointTest(unittest.TestCase):
         self.assertNotIn("formatted", again.stderr)
         self.assertEqual((self.scratch / "shardctl/identity").read_bytes(), identity)
 
+    def test_a_folder_of_something_else_is_left_alone(self):
+        folder = self.scratch / "shardctl"
+        folder.mkdir()
+        (folder / "diary").write_text("mine")
+        done = self.run_entry("shardctl")
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("diary", done.stderr)
+        self.assertNotIn("formatted cluster", done.stderr)
+        self.assertEqual([path.name for path in folder.iterdir()], ["diary"])
+
     def test_missing_variables_are_named(self):
         self.assertIn("BALLAST_MASTER_SHARDCTL", self.run_entry("master").stderr)
         self.assertIn("BALLAST_CHUNKSERVER_SHARDCTL", self.run_entry("chunkserver").stderr)
