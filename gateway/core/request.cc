@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/types/limits.h"
 #include "gateway/core/json_value.h"
 
 namespace ballast::gateway {
@@ -78,7 +79,11 @@ absl::StatusOr<std::vector<std::string>> NamesField(JsonValue& body, absl::strin
 absl::StatusOr<std::string> KeyField(JsonValue& body) {
   ASSIGN_OR_RETURN(JsonValue * value, Field(body, "key"));
   std::string* text = value->AsString();
-  return text != nullptr ? std::move(*text) : CompactText(*value);
+  std::string key = text != nullptr ? std::move(*text) : CompactText(*value);
+  if (key.empty() || key.size() > kKeyBytesMax) {
+    return Malformed("'key' must have 1 to ", kKeyBytesMax, " bytes");
+  }
+  return key;
 }
 
 absl::StatusOr<std::string> ValueField(JsonValue& body, absl::string_view name) {

@@ -90,7 +90,7 @@ class GatewayCase(unittest.TestCase):
     def assert_ends_well(self, gateway):
         self.assertEqual(gateway.end(), (b"", 0))
 
-    def assert_error(self, body, code, pattern=""):
+    def assert_error(self, body, code, pattern="."):
         self.assertEqual((body["type"], body["code"]), ("error", code), body)
         self.assertRegex(body["text"], pattern)
 
@@ -174,29 +174,19 @@ class EmbeddedTest(GatewayCase):
         self.assert_error(gateway.ask("write", key="k" * 2000, value=1), 12)
         self.assert_ends_well(gateway)
 
-    def test_large_values_come_back(self):
+    def test_values_of_up_to_64_kib_come_back(self):
         gateway = self.start()
-        value = [{"n": i, "t": "x" * 1000} for i in range(1000)]
-        self.assertEqual(gateway.ask("write", key="big", value=value)["type"], "write_ok")
-        self.assertEqual(gateway.ask("read", key="big")["value"], value)
+        value = [{"n": i, "t": "x" * 1000} for i in range(60)]
+        self.assertEqual(gateway.ask("write", key="k", value=value)["type"], "write_ok")
+        self.assert_error(gateway.ask("write", key="k", value="x" * 65535), 12)
+        self.assertEqual(gateway.ask("read", key="k")["value"], value)
         self.assert_ends_well(gateway)
 
-    def test_the_ring_prefers_the_same_servers_after_another_one_left(self):
+    def test_pools_are_not_offered_yet(self):
         gateway = self.start()
-        for server in ("s1", "s2", "s3"):
-            servers = gateway.ask("add_server", server=server)["servers"]
-        self.assertEqual(sorted(servers), ["s1", "s2", "s3"])
-        before = {}
-        for key in range(200):
-            body = gateway.ask("get_server", key=key)
-            self.assertEqual(body["server"], body["servers"][0])
-            self.assertEqual(sorted(body["servers"]), ["s1", "s2", "s3"])
-            before[key] = body["servers"]
-        self.assertEqual(len({s[0] for s in before.values()}), 3)
-        self.assertEqual(gateway.ask("remove_server", server="s2")["servers"], ["s1", "s3"])
-        for key, servers in before.items():
-            wanted = [s for s in servers if s != "s2"]
-            self.assertEqual(gateway.ask("get_server", key=key)["servers"], wanted)
+        self.assert_error(gateway.ask("add_server", server="s1"), 10)
+        self.assert_error(gateway.ask("get_server", key="k"), 10)
+        self.assert_error(gateway.ask("remove_server", server="s1"), 10)
         self.assert_ends_well(gateway)
 
     def test_the_end_of_input_waits_for_everything(self):
