@@ -12,6 +12,7 @@
 #include "common/env/executor.h"
 #include "common/rpc/buffer_pool.h"
 #include "common/rpc/bulk_channel.h"
+#include "services/chunkserver/control/traffic_control.h"
 #include "services/chunkserver/store_directory.h"
 
 namespace ballast::chunkserver {
@@ -21,6 +22,7 @@ struct DataServiceOptions {
   size_t streams_max = 256;  // reads and writes together; more are refused with OVERLOADED
   absl::Duration deadline_max = absl::Hours(1);  // streams must name a deadline within this
   uint64_t read_message_bytes = KiB(512);        // where the reader names none
+  TrafficControl* traffic = nullptr;             // of what is sent to others; null: no limits
 };
 
 // How a chunk server keeps its connections to others: idle ones, and the time to open one.

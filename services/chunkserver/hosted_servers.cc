@@ -30,7 +30,7 @@ struct HostedServers::Hosted {
         copier(store, owner.PostBlockingWork(), owner.sources_, *owner.control_, RealClock(),
                owner.copier_options_),
         runner(store, *identity, std::move(fences), owner.gate_, owner.PostBlockingWork(), copier,
-               [this](const QueuedCommand& queued, v1::CommandResult result) {
+               /*traffic=*/nullptr, [this](const QueuedCommand& queued, v1::CommandResult result) {
                  Answer(queued.command, result);
                }) {}
 

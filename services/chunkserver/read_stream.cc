@@ -21,7 +21,11 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* ReadStream::Start(DataContext& conte
 }
 
 ReadStream::ReadStream(DataContext& context, const v1::ReadChunkRequest& request)
-    : context_(context), request_(request) {}
+    : context_(context),
+      request_(request),
+      gate_(context.options.traffic == nullptr
+                ? nullptr
+                : context.options.traffic->SendGate(request.traffic())) {}
 
 ReadStream::~ReadStream() { context_.Leave(); }
 
@@ -34,6 +38,10 @@ void ReadStream::Advance() {
     absl::MutexLock lock(&mu_);
     if (!status_.ok()) {
       ready_.clear();
+      if (ticket_.has_value()) {
+        gate_->Cancel(*ticket_);
+        ticket_.reset();
+      }
     }
     const bool may_work = !working_ && !all_read_ && status_.ok();
     if (may_work && ready_.size() + (writing_ ? 1 : 0) < kAheadMax) {
@@ -41,14 +49,15 @@ void ReadStream::Advance() {
       context_.disk.Post([self = shared_from_this()] { self->Work(); });
     }
     if (!writing_ && !answered_) {
-      if (!ready_.empty()) {
+      if (!ready_.empty() && MayPassLocked()) {
+        passed_ = false;
         sending_ = ready_.front();
         ready_.pop_front();
         writing_ = true;
         write = true;
         write_is_last = all_read_ && ready_.empty();
         answered_ = write_is_last;
-      } else if (!working_ && (all_read_ || !status_.ok())) {
+      } else if (ready_.empty() && !working_ && (all_read_ || !status_.ok())) {
         answered_ = true;
         finish = true;
         finish_with = status_;
@@ -62,6 +71,33 @@ void ReadStream::Advance() {
   } else if (finish) {
     Finish(ToGrpc(finish_with));
   }
+}
+
+bool ReadStream::MayPassLocked() {
+  if (gate_ == nullptr || passed_) {
+    return true;
+  }
+  if (!ticket_.has_value()) {
+    ticket_ = gate_->Ask(ready_.front().Length(), [weak = weak_from_this()] {
+      if (const auto self = weak.lock()) {
+        self->OnPassed();
+      }
+    });
+    passed_ = !ticket_.has_value();
+  }
+  return passed_;
+}
+
+void ReadStream::OnPassed() {
+  {
+    absl::MutexLock lock(&mu_);
+    if (!ticket_.has_value()) {
+      return;  // given up meanwhile
+    }
+    ticket_.reset();
+    passed_ = true;
+  }
+  Advance();
 }
 
 void ReadStream::OnWriteDone(bool ok) {
@@ -107,7 +143,10 @@ absl::Status ReadStream::Open() {
   }
   const uint64_t wanted = request_.length_bytes() == 0 ? length : request_.length_bytes();
   const uint64_t end = begin + std::min(wanted, length - begin);
-  blocks_at_once_ = message_bytes / kBlockBytes;
+  // Small messages against the rate, so that it holds within every second.
+  blocks_at_once_ =
+      (gate_ == nullptr ? message_bytes : std::min(message_bytes, gate_->PieceBytes())) /
+      kBlockBytes;
   next_block_ = begin / kBlockBytes;
   end_block_ = BlockCount(end);
   if (request_.traffic() == v1::TRAFFIC_CLASS_UNSPECIFIED) {

@@ -98,6 +98,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
                                      .store = server->store_.get()});
   DataServiceOptions data;
   data.cluster_id = server->identity_->cluster_id();
+  data.traffic = server->traffic_.get();
   server->service_ = std::make_unique<ChunkDataService>(server->directory_, *server->disk_,
                                                         server->channels_, data);
   ASSIGN_OR_RETURN(server->port_,
@@ -113,6 +114,8 @@ Server::Server(std::unique_ptr<ServerIdentity> identity, const Options& options,
       on_failure_(std::move(on_failure)),
       control_(MakeThreadExecutor("heartbeat")),
       gate_(std::make_shared<PostGate>(*control_)),
+      pacer_(MakeThreadExecutor("pacer")),
+      traffic_(std::make_unique<TrafficControl>(*pacer_, RealClock())),
       disk_(std::make_unique<ThreadPool>("disk", static_cast<int>(options.disk_threads))),
       registrar_(MakeThreadExecutor("registrar")),
       scan_(MakeThreadExecutor("scan")) {}
@@ -131,13 +134,14 @@ void Server::StartControl(const Options& options, FenceTable fences) {
   Heartbeater::Callbacks callbacks;
   callbacks.register_server = [this] { registrar_->Post([this] { Register(); }); };
   callbacks.on_fatal = [this](const absl::Status& status) { Fail(status); };
+  callbacks.on_settings = [this](const v1::Settings& settings) { traffic_->SetLimits(settings); };
   const PostBlocking post_blocking = [this](Task task) { disk_->Post(std::move(task)); };
   sources_ = std::make_unique<GrpcChunkSources>(channels_, identity_->cluster_id());
   copier_ = std::make_unique<ChunkCopier>(*store_, post_blocking, *sources_, *control_, RealClock(),
                                           ChunkCopierOptions());
   heartbeater_ = std::make_unique<Heartbeater>(
       std::move(heartbeat), *control_, RealClock(), gate_, *store_, *identity_, std::move(fences),
-      post_blocking, *copier_, *streams_, std::move(callbacks));
+      post_blocking, *copier_, *traffic_, *streams_, std::move(callbacks));
   control_->Post([this] { heartbeater_->Start(); });
   ShardctlWatcherOptions watch;
   watch.addresses = options.shardctl;
@@ -209,6 +213,7 @@ Server::~Server() {
     streams_.reset();
   }
   disk_.reset();
+  pacer_.reset();  // nobody waits at a gate any more
 }
 
 void Server::OnControl(Task task) {

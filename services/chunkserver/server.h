@@ -20,6 +20,7 @@
 #include "services/chunkserver/control/grpc_master_streams.h"
 #include "services/chunkserver/control/heartbeater.h"
 #include "services/chunkserver/control/post_gate.h"
+#include "services/chunkserver/control/traffic_control.h"
 #include "services/chunkserver/options.h"
 #include "services/chunkserver/store/chunk_store.h"
 #include "services/chunkserver/store/server_identity.h"
@@ -76,6 +77,8 @@ class Server {
 
   std::unique_ptr<Executor> control_;  // heartbeats; nothing that blocks
   std::shared_ptr<PostGate> gate_;     // leads to control_
+  std::unique_ptr<Executor> pacer_;    // lets bytes pass that are under a limit
+  std::unique_ptr<TrafficControl> traffic_;
   BulkChannelPool channels_{kIdleConnections, kConnectTimeout};
   std::unique_ptr<ChunkStore> store_;
   StoreDirectory directory_;  // of one

@@ -39,7 +39,7 @@ struct CopyOrder {
   Crc32c crc32c;
   std::vector<v1::ReplicaLocation> sources;                  // best first
   v1::TrafficClass traffic = v1::TRAFFIC_CLASS_UNSPECIFIED;  // sources are told
-  BandwidthGate* gate = nullptr;                             // null: no limit; outlives the copy
+  std::shared_ptr<TrafficGate> gate;                         // what is received; null: no limit
 };
 
 struct CopyResult {

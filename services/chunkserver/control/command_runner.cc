@@ -10,12 +10,13 @@ namespace ballast::chunkserver {
 
 CommandRunner::CommandRunner(ChunkStore& store, ServerIdentity& identity, FenceTable fences,
                              std::shared_ptr<PostGate> gate, PostBlocking post_blocking,
-                             ChunkCopier& copier, OnResult on_result)
+                             ChunkCopier& copier, TrafficControl* traffic, OnResult on_result)
     : store_(store),
       identity_(identity),
       gate_(std::move(gate)),
       post_blocking_(std::move(post_blocking)),
       copier_(copier),
+      traffic_(traffic),
       on_result_(std::move(on_result)),
       queue_(CommandLimits{.commands_max = kCommandsMax,
                            .copies_max = copier.options().copies_max,
@@ -96,6 +97,9 @@ void CommandRunner::RunCopy(QueuedCommand queued) {
   order.length_bytes = replicate.length_bytes();
   order.crc32c = Crc32c{replicate.crc32c()};
   order.traffic = replicate.traffic();
+  if (traffic_ != nullptr) {
+    order.gate = traffic_->GateForCopy(replicate.traffic(), replicate.total_share_ppm());
+  }
   order.sources.assign(replicate.sources().begin(), replicate.sources().end());
   copier_.Copy(std::move(order), [this, gate = gate_, queued](const CopyResult& result) {
     gate->Post([this, queued, result] { OnDone(queued, result.status, result.bytes); });

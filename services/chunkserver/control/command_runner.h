@@ -10,6 +10,7 @@
 #include "services/chunkserver/control/chunk_copier.h"
 #include "services/chunkserver/control/post_blocking.h"
 #include "services/chunkserver/control/post_gate.h"
+#include "services/chunkserver/control/traffic_control.h"
 #include "services/chunkserver/core/command_queue.h"
 #include "services/chunkserver/store/chunk_store.h"
 #include "services/chunkserver/store/server_identity.h"
@@ -20,9 +21,10 @@ namespace ballast::chunkserver {
 // act, on the disk pool, a few at a time, or the copier, which has its own number.
 //
 // Guarantees: as CommandQueue; in addition every command that was taken in has one result, unless
-// the process ends first. A disk that cannot store fences carries out nothing. Concurrency: lives
-// on one executor: called there, `on_result` runs there. Lifetime: `store`, `identity` and `copier`
-// outlive the tasks it posted; `gate` leads to its executor and is closed before it is destroyed.
+// the process ends first. A disk that cannot store fences carries out nothing. Copies keep within
+// the limits of `traffic` (null: none). Concurrency: lives on one executor: called there,
+// `on_result` runs there. Lifetime: `store`, `identity`, `copier` and `traffic` outlive the tasks
+// it posted; `gate` leads to its executor and is closed before it is destroyed.
 class CommandRunner {
  public:
   static constexpr size_t kCommandsMax = 4096;
@@ -32,7 +34,7 @@ class CommandRunner {
 
   CommandRunner(ChunkStore& store, ServerIdentity& identity, FenceTable fences,
                 std::shared_ptr<PostGate> gate, PostBlocking post_blocking, ChunkCopier& copier,
-                OnResult on_result);
+                TrafficControl* traffic, OnResult on_result);
 
   // Takes commands in that came on stream `source`. Results come later or at once.
   void Take(uint64_t source, const google::protobuf::RepeatedPtrField<v1::Command>& commands);
@@ -50,6 +52,7 @@ class CommandRunner {
   const std::shared_ptr<PostGate> gate_;
   const PostBlocking post_blocking_;
   ChunkCopier& copier_;
+  TrafficControl* const traffic_;
   OnResult on_result_;
   CommandQueue queue_;
   bool storing_fences_ = false;

@@ -89,7 +89,7 @@ class CopyTask final : public std::enable_shared_from_this<CopyTask> {
   SteadyTime reading_since_ ABSL_GUARDED_BY(mu_);
   int64_t credit_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // granted by the gate and not yet received
   int64_t asked_bytes_ ABSL_GUARDED_BY(mu_) = 0;   // while ticket_ waits at the gate
-  std::optional<BandwidthGate::Ticket> ticket_ ABSL_GUARDED_BY(mu_);
+  std::optional<TrafficGate::Ticket> ticket_ ABSL_GUARDED_BY(mu_);
   std::optional<Executor::TimerId> stall_timer_ ABSL_GUARDED_BY(mu_);
   bool ended_ ABSL_GUARDED_BY(mu_) = false;  // on_end has come
   absl::Status end_status_ ABSL_GUARDED_BY(mu_);

@@ -12,7 +12,8 @@ namespace ballast::chunkserver {
 Heartbeater::Heartbeater(HeartbeaterOptions options, Executor& executor, Clock& clock,
                          std::shared_ptr<PostGate> gate, ChunkStore& store,
                          ServerIdentity& identity, FenceTable fences, PostBlocking post_blocking,
-                         ChunkCopier& copier, MasterStreams& streams, Callbacks callbacks)
+                         ChunkCopier& copier, TrafficControl& traffic, MasterStreams& streams,
+                         Callbacks callbacks)
     : options_(std::move(options)),
       executor_(executor),
       gate_(gate),
@@ -39,7 +40,7 @@ Heartbeater::Heartbeater(HeartbeaterOptions options, Executor& executor, Clock& 
                    }
                  },
              .on_fatal = [this](const absl::Status& status) { Fail(status); }},
-      commands_(store, identity, std::move(fences), gate, post_blocking, copier,
+      commands_(store, identity, std::move(fences), gate, post_blocking, copier, &traffic,
                 [this](const QueuedCommand& command, v1::CommandResult result) {
                   for (auto& [group, session] : sessions_) {
                     if (session->source() == command.source) {
@@ -65,6 +66,7 @@ void Heartbeater::OnRegistered() {
 }
 
 void Heartbeater::OnRegistry(const v1::Registry& registry) {
+  callbacks_.on_settings(registry.settings());
   const absl::Duration interval = absl::Milliseconds(registry.settings().heartbeat_interval_ms());
   if (interval == interval_) {
     return;

@@ -44,12 +44,14 @@ class Heartbeater {
     // OnRegistered.
     std::function<void()> register_server;
     std::function<void(const absl::Status&)> on_fatal;
+    // The cluster's settings, when they are known and when they change.
+    std::function<void(const v1::Settings&)> on_settings;
   };
 
   Heartbeater(HeartbeaterOptions options, Executor& executor, Clock& clock,
               std::shared_ptr<PostGate> gate, ChunkStore& store, ServerIdentity& identity,
               FenceTable fences, PostBlocking post_blocking, ChunkCopier& copier,
-              MasterStreams& streams, Callbacks callbacks);
+              TrafficControl& traffic, MasterStreams& streams, Callbacks callbacks);
   ~Heartbeater();
 
   // Begins: registers, and heartbeats once a configuration is known.

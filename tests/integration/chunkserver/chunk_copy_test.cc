@@ -295,12 +295,49 @@ TEST_F(ChunkCopyTest, ManyCopiesAtOnceAndConnectionsThatDiedBetween) {
 
 TEST_F(ChunkCopyTest, ACopyThroughAGateArrives) {
   ASSERT_OK(Put(a_.store(), kHandle, data_));
-  BandwidthGate gate(*executor_, RealClock(), 200'000'000);
+  const auto gate = BandwidthGate::Make(*executor_, RealClock(), 200'000'000);
   CopyOrder order = Order({a_.location()});
-  order.gate = &gate;
+  order.gate = gate;
   EXPECT_OK(Copy(order).status);
   EXPECT_TRUE(Contents(target_.store(), kHandle) == data_);
   executor_.reset();  // nothing of the gate runs any more
+}
+
+TEST_F(ChunkCopyTest, ASenderKeepsWithinTheLimitOfTheClass) {
+  TrafficControl limits(*executor_, RealClock());
+  v1::Settings settings;
+  settings.set_rebalance_server_mbps(12);
+  limits.SetLimits(settings);
+  a_.Limit(&limits);
+  ASSERT_OK(Put(a_.store(), kHandle, data_));
+  CopyOrder order = Order({a_.location()});
+  order.traffic = v1::TRAFFIC_CLASS_REBALANCE;
+  const SteadyTime begin = RealClock().SteadyNow();
+  EXPECT_OK(Copy(order).status);
+  // All but the first piece has to wait, and a little is caught up.
+  EXPECT_GE(absl::ToDoubleSeconds(RealClock().SteadyNow() - begin),
+            0.95 * static_cast<double>(data_.size() - MiB(1)) / 12e6);
+  EXPECT_TRUE(Contents(target_.store(), kHandle) == data_);
+  a_.Stop();
+}
+
+TEST_F(ChunkCopyTest, StreamsThatWaitAtAGateEndWithTheirServer) {
+  TrafficControl limits(*executor_, RealClock());
+  v1::Settings settings;
+  settings.set_repair_server_mbps(1);
+  limits.SetLimits(settings);
+  a_.Limit(&limits);
+  ASSERT_OK(Put(a_.store(), kHandle, data_));
+  CopyOrder order = Order({a_.location()});
+  order.traffic = v1::TRAFFIC_CLASS_REPAIR;
+  absl::Notification ended;
+  CopyResult result;
+  AtByte(kBlockBytes, [&] { ended.Notify(); });
+  copier_.Copy(order, [&](const CopyResult& r) { result = r; });
+  ended.WaitForNotification();
+  a_.Stop();
+  copier_.WaitIdle();
+  EXPECT_THAT(result.status, HasReason(v1::REASON_COPY_FAILED));
 }
 
 // Whole servers, by command.

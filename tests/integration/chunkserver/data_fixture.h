@@ -85,6 +85,11 @@ class TestDataServer {
     Stop();
     Start(address_);
   }
+  // What it sends is limited from now on; `traffic` outlives it. Cuts streams under way.
+  void Limit(TrafficControl* traffic) {
+    traffic_ = traffic;
+    Restart();
+  }
 
   v1::ReplicaLocation location() const {
     v1::ReplicaLocation out;
@@ -104,6 +109,7 @@ class TestDataServer {
   void Start(const std::string& listen) {
     DataServiceOptions options;
     options.cluster_id = kCluster;
+    options.traffic = traffic_;
     service_ = std::make_unique<ChunkDataService>(*directory_, disk_, channels_, options);
     auto server = GrpcServer::Start(listen, {service_.get()}, &TuneBulkServer);
     CHECK_OK(server.status());
@@ -121,6 +127,7 @@ class TestDataServer {
   std::unique_ptr<ChunkDataService> service_;
   std::unique_ptr<GrpcServer> server_;
   std::string address_;
+  TrafficControl* traffic_ = nullptr;
 };
 
 }  // namespace ballast::chunkserver

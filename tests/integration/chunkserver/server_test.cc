@@ -4,6 +4,7 @@
 
 #include "absl/synchronization/notification.h"
 #include "client/chunk_io.h"
+#include "common/env/clock.h"
 #include "services/shardctl/server.h"
 #include "tests/integration/chunkserver/data_fixture.h"
 #include "tests/integration/chunkserver/fake_master.h"
@@ -172,6 +173,50 @@ TEST_F(ServerTest, CopiesAChunkFromAnotherServerWhenOrdered) {
   }));
   EXPECT_TRUE(master_.Await([](const auto& all) { return Listed(all, kHandle); }));
   EXPECT_EQ(server_->store().Stat(kHandle)->state, ReplicaState::kVerified);
+}
+
+TEST_F(ServerTest, ACopyKeepsWithinTheLimitsOfTheRegistry) {
+  v1::UpdateSettingsRequest limits;
+  limits.set_repair_total_mbps(10);
+  ASSERT_OK(client_->UpdateSettings(limits));
+  TestDataServer source;
+  const std::string data = RandomBytes(MiB(6), 1);
+  ASSERT_OK(Format(PosixFileSystem(), options_));
+  Join();
+  Start();
+  {
+    ChunkIoOptions io_options;
+    io_options.cluster_id = kCluster;
+    ChunkIo io(io_options);
+    StringChunkSource bytes(data);
+    ASSERT_OK(io.WriteChunk({.handle = kHandle, .chain = {source.location()}}, bytes));
+  }
+  ASSERT_TRUE(master_.Await([](const std::vector<v1::Heartbeat>& all) {
+    return !all.empty() && all.back().health() == v1::SERVER_HEALTH_OK;
+  }));
+  v1::Command command;
+  command.set_command_id(6);
+  command.set_handle(kHandle.value());
+  command.mutable_fence()->set_config_version(1);
+  command.mutable_fence()->set_term(1);
+  v1::Command::Replicate& order = *command.mutable_replicate();
+  *order.add_sources() = source.location();
+  order.set_length_bytes(static_cast<uint32_t>(data.size()));
+  order.set_crc32c(ComputeCrc32c(data).value);
+  order.set_traffic(v1::TRAFFIC_CLASS_REPAIR);
+  order.set_total_share_ppm(300'000);  // 3 MB/s
+  const SteadyTime begin = RealClock().SteadyNow();
+  master_.Order(command);
+  ASSERT_TRUE(master_.Await([&](const std::vector<v1::Heartbeat>& all) {
+    for (const v1::Heartbeat& heartbeat : all) {
+      for (const v1::CommandResult& result : heartbeat.results()) {
+        return result.command_id() == 6 && result.code() == 0 && result.bytes() == data.size();
+      }
+    }
+    return false;
+  }));
+  EXPECT_GE(absl::ToDoubleSeconds(RealClock().SteadyNow() - begin),
+            0.95 * static_cast<double>(data.size() - MiB(1)) / 3e6);
 }
 
 TEST_F(ServerTest, AsksShardctlForTheClusterAtFormat) {

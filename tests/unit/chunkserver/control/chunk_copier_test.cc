@@ -262,11 +262,11 @@ TEST_F(ChunkCopierTest, CancelledCopiesEndSoonAndLeaveNothing) {
   std::vector<absl::Status> results;
   const auto note = [&](const CopyResult& r) { results.push_back(r.status); };
   sources_.scripts[kB].stall_after = 2;
-  BandwidthGate gate(*executor_, world_, 1);
+  const auto gate = BandwidthGate::Make(*executor_, world_, 1);
   for (uint64_t i = 1; i <= 3; ++i) {
     CopyOrder order = Order({i == 2 ? kB : kA, kC});
     order.handle = ChunkHandle(ShardId(1), i);
-    order.gate = i == 3 ? &gate : nullptr;  // waits there for a day
+    order.gate = i == 3 ? gate : nullptr;  // waits there for a day
     copier_->Copy(order, note);
   }
   world_.RunFor(absl::Milliseconds(5));
@@ -285,12 +285,12 @@ TEST_F(ChunkCopierTest, CancelledCopiesEndSoonAndLeaveNothing) {
 
 TEST_F(ChunkCopierTest, CopiesThatShareAGateShareItsRate) {
   const uint64_t rate = 20'000'000;
-  BandwidthGate gate(*executor_, world_, rate);
+  const auto gate = BandwidthGate::Make(*executor_, world_, rate);
   size_t done = 0;
   for (uint64_t i = 1; i <= 8; ++i) {
     CopyOrder order = Order({kA});
     order.handle = ChunkHandle(ShardId(1), i);
-    order.gate = &gate;
+    order.gate = gate;
     copier_->Copy(order, [&](const CopyResult& r) {
       EXPECT_OK(r.status);
       ++done;
@@ -305,26 +305,26 @@ TEST_F(ChunkCopierTest, CopiesThatShareAGateShareItsRate) {
 }
 
 TEST_F(ChunkCopierTest, ANewRateHoldsForCopiesUnderWay) {
-  BandwidthGate gate(*executor_, world_, 100'000);
+  const auto gate = BandwidthGate::Make(*executor_, world_, 100'000);
   std::optional<CopyResult> result;
   CopyOrder order = Order({kA});
-  order.gate = &gate;
+  order.gate = gate;
   copier_->Copy(order, [&](const CopyResult& r) { result = r; });
   world_.RunFor(absl::Seconds(5));
   EXPECT_FALSE(result.has_value());
-  gate.SetRate(0);
+  gate->SetRate(0);
   world_.RunFor(absl::Seconds(1));
   ASSERT_TRUE(result.has_value());
   EXPECT_OK(result->status);
 }
 
 TEST_F(ChunkCopierTest, WaitingAtTheGateIsNoStall) {
-  BandwidthGate gate(*executor_, world_, 1000);  // a message takes a minute
+  const auto gate = BandwidthGate::Make(*executor_, world_, 1000);  // a message takes a minute
   CopyOrder order = Order({kA});
   sources_.scripts[kA].data = data_.substr(0, MiB(1));
   order.length_bytes = static_cast<uint32_t>(MiB(1));
   order.crc32c = ComputeCrc32c(sources_.scripts[kA].data);
-  order.gate = &gate;
+  order.gate = gate;
   EXPECT_OK(Copy(order).status);
   EXPECT_EQ(Asked().size(), 1u);
 }

@@ -96,7 +96,12 @@ class HeartbeaterTest : public ::testing::Test {
     const PostBlocking post_blocking = [this](Task task) { disk_->Post(std::move(task)); };
     copier_ = std::make_unique<ChunkCopier>(*store_, post_blocking, sources_, *executor_, world_,
                                             ChunkCopierOptions());
+    traffic_ = std::make_unique<TrafficControl>(*executor_, world_);
     Heartbeater::Callbacks callbacks;
+    callbacks.on_settings = [this](const v1::Settings& settings) {
+      traffic_->SetLimits(settings);
+      scrub_days_ = settings.scrub_days();
+    };
     callbacks.register_server = [this] {
       ++registrations_;
       world_.At(absl::Milliseconds(5),
@@ -105,8 +110,8 @@ class HeartbeaterTest : public ::testing::Test {
     callbacks.on_fatal = [this](const absl::Status& status) { fatal_.push_back(status); };
     heartbeater_ = std::make_unique<Heartbeater>(
         HeartbeaterOptions{.zone = "z", .address = "127.0.0.1:7600", .incarnation = 7}, *executor_,
-        world_, gate_, *store_, *identity_, FenceTable(), post_blocking, *copier_, streams_,
-        std::move(callbacks));
+        world_, gate_, *store_, *identity_, FenceTable(), post_blocking, *copier_, *traffic_,
+        streams_, std::move(callbacks));
     executor_->Post([this] { heartbeater_->Start(); });
     streams_.on_heartbeat = Answer;
   }
@@ -152,8 +157,10 @@ class HeartbeaterTest : public ::testing::Test {
   FakeStreams streams_;
   FakeSources sources_{world_};
   std::unique_ptr<ChunkCopier> copier_;
+  std::unique_ptr<TrafficControl> traffic_;
   std::unique_ptr<Heartbeater> heartbeater_;
   int registrations_ = 0;
+  uint32_t scrub_days_ = 0;
   std::vector<absl::Status> fatal_;
 };
 
@@ -500,6 +507,38 @@ TEST_F(HeartbeaterTest, TakesTheIntervalFromTheRegistryAtOnce) {
   executor_->Post([this, registry] { heartbeater_->OnRegistry(registry); });
   world_.RunFor(absl::Seconds(2));
   EXPECT_GE(streams_.last().received.size(), 9u);
+}
+
+TEST_F(HeartbeaterTest, CopiesKeepWithinTheSettingsAndFollowThemWhileTheyRun) {
+  Serve();
+  const std::string data = RandomBytes(MiB(8), 1);
+  sources_.scripts["127.0.0.1:1"].data = data;
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  v1::Registry registry;
+  registry.mutable_settings()->set_heartbeat_interval_ms(5000);
+  registry.mutable_settings()->set_scrub_days(3);
+  registry.mutable_settings()->set_repair_server_mbps(100);
+  registry.mutable_settings()->set_repair_total_mbps(4);
+  executor_->Post([this, registry] { heartbeater_->OnRegistry(registry); });
+  v1::Command copy = Delete(11, ChunkHandle(ShardId(1), 1), 5);
+  v1::Command::Replicate& order = *copy.mutable_replicate();
+  order.add_sources()->set_address("127.0.0.1:1");
+  order.mutable_sources(0)->set_server_id(kServer);
+  order.set_length_bytes(static_cast<uint32_t>(data.size()));
+  order.set_crc32c(ComputeCrc32c(data).value);
+  order.set_traffic(v1::TRAFFIC_CLASS_REPAIR);
+  order.set_total_share_ppm(250'000);  // 1 MB/s: 8.4 s for the chunk
+  v1::HeartbeatReply reply;
+  *reply.add_commands() = copy;
+  streams_.last().events.on_reply(reply);
+  world_.RunFor(absl::Seconds(4));
+  EXPECT_EQ(scrub_days_, 3u);
+  EXPECT_TRUE(Results().empty());
+  registry.mutable_settings()->set_repair_total_mbps(0);
+  executor_->Post([this, registry] { heartbeater_->OnRegistry(registry); });
+  world_.RunFor(absl::Seconds(1));
+  ASSERT_EQ(Results().size(), 1u);
+  EXPECT_EQ(Results()[0].code(), 0u) << Results()[0].text();
 }
 
 }  // namespace
