@@ -207,6 +207,12 @@ absl::StatusOr<GetResult> Client::Get(const std::string& key, Sink& sink, const 
   return state_->reader.Get(key, sink, get);
 }
 
+absl::StatusOr<CopyResult> Client::Copy(const std::string& source, const std::string& target,
+                                        const CopyOptions& copy) {
+  ObjectCopier copier(state_->metadata, state_->reader, state_->writer);
+  return copier.Copy(source, target, copy, state_->inline_bytes);
+}
+
 absl::StatusOr<v1::ObjectInfo> Client::Stat(const std::string& key, Cancellation* cancel) {
   ASSIGN_OR_RETURN(auto response, state_->metadata.Stat(key, CallControl{cancel, {}}));
   return std::move(*response.mutable_object());
@@ -221,6 +227,34 @@ absl::StatusOr<uint64_t> Client::Delete(const std::string& key, const DeleteOpti
   ASSIGN_OR_RETURN(const auto response,
                    state_->metadata.Delete(std::move(request), CallControl{options.cancel, {}}));
   return response.generation();
+}
+
+absl::Status Client::SetReplication(const std::string& key, uint32_t wanted_replicas,
+                                    Cancellation* cancel) {
+  v1::SetReplicationRequest request;
+  request.set_key(key);
+  request.set_wanted_replicas(wanted_replicas);
+  return state_->metadata.SetReplication(std::move(request), CallControl{cancel, {}}).status();
+}
+
+std::vector<MoveOutcome> Client::MoveReplicas(std::vector<v1::MoveReplicasRequest::Move> moves,
+                                              absl::Duration call_timeout, Cancellation* cancel) {
+  return state_->metadata.MoveReplicas(std::move(moves), call_timeout, CallControl{cancel, {}});
+}
+
+absl::StatusOr<v1::CheckBalanceResponse> Client::CheckBalance(Cancellation* cancel) {
+  ASSIGN_OR_RETURN(const std::vector<GroupId> groups, state_->routing.Groups());
+  absl::StatusOr<v1::CheckBalanceResponse> response = absl::UnavailableError("there is no group");
+  for (const GroupId group : groups) {
+    // With others to go to, a group that is not well is not waited for.
+    const RetryLimits patience = {.total = absl::Seconds(2)};
+    response = state_->metadata.CheckBalance(
+        group, {cancel, group == groups.back() ? std::nullopt : std::optional(patience)});
+    if (response.ok()) {
+      return response;
+    }
+  }
+  return response;
 }
 
 ObjectLister Client::Lister(const ListOptions& options) {

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/cancellation.h"
+#include "client/object_copier.h"
 #include "client/object_lister.h"
 #include "client/object_reader.h"
 #include "client/object_writer.h"
@@ -109,12 +110,30 @@ class Client {
   // Reads an object or a range of it; see ObjectReader.
   absl::StatusOr<GetResult> Get(const std::string& key, Sink& sink, const GetOptions& get);
 
+  // Copies an object within the cluster, bytes and user metadata; see ObjectCopier.
+  absl::StatusOr<CopyResult> Copy(const std::string& source, const std::string& target,
+                                  const CopyOptions& copy);
+
   // Facts of an object. NOT_FOUND / OBJECT_NOT_FOUND.
   absl::StatusOr<v1::ObjectInfo> Stat(const std::string& key, Cancellation* cancel = nullptr);
 
   // Removes an object; returns the generation removed. NOT_FOUND / OBJECT_NOT_FOUND,
   // FAILED_PRECONDITION / GENERATION_MISMATCH.
   absl::StatusOr<uint64_t> Delete(const std::string& key, const DeleteOptions& options);
+
+  // Sets how many replicas an object and its chunks should have, 1..5; its generation stays. They
+  // are made and trimmed in the background. NOT_FOUND / OBJECT_NOT_FOUND, FAILED_PRECONDITION /
+  // OBJECT_INLINE: the value lies in the metadata and has as many copies as its group has masters.
+  absl::Status SetReplication(const std::string& key, uint32_t wanted_replicas,
+                              Cancellation* cancel = nullptr);
+
+  // Moves replicas between chunk servers; see MetadataClient::MoveReplicas.
+  std::vector<MoveOutcome> MoveReplicas(std::vector<v1::MoveReplicasRequest::Move> moves,
+                                        absl::Duration call_timeout,
+                                        Cancellation* cancel = nullptr);
+
+  // How evenly the live servers are filled, as the first group that answers sees them.
+  absl::StatusOr<v1::CheckBalanceResponse> CheckBalance(Cancellation* cancel = nullptr);
 
   // One page of objects. To walk many, Lister saves calls.
   absl::StatusOr<ListResult> List(const ListOptions& options);

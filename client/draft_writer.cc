@@ -41,6 +41,16 @@ bool IsHopeless(const absl::Status& status) {
   return reason == v1::REASON_INVALID_ARGUMENT || reason == v1::REASON_WRONG_CLUSTER;
 }
 
+// Chunks of a stream are held in memory, so they are shorter: as long as its size, where that is
+// known, needs.
+uint64_t ChunkBytesFor(const Source& source, const ClientOptions& options) {
+  if (source.rereadable()) {
+    return options.chunk_bytes;
+  }
+  const uint64_t needed = CeilDiv(source.size_bytes().value_or(0), kChunksPerObjectMax);
+  return std::max(options.stream_chunk_bytes, CeilDiv(needed, kBlockBytes) * kBlockBytes);
+}
+
 }  // namespace
 
 DraftWriter::DraftWriter(MetadataClient& metadata, ChunkTransport& transport, ServerHealth& health,
@@ -53,7 +63,7 @@ DraftWriter::DraftWriter(MetadataClient& metadata, ChunkTransport& transport, Se
       key_(key),
       source_(source),
       put_(put),
-      chunk_bytes_(source.rereadable() ? options.chunk_bytes : options.stream_chunk_bytes),
+      chunk_bytes_(ChunkBytesFor(source, options)),
       head_(std::move(head)) {}
 
 absl::StatusOr<PutResult> DraftWriter::Run() {

@@ -43,6 +43,9 @@ class MasterApi {
   BALLAST_MASTER_CALL(SealChunks);
   BALLAST_MASTER_CALL(CommitObject);
   BALLAST_MASTER_CALL(AbortWrite);
+  BALLAST_MASTER_CALL(SetReplication);
+  BALLAST_MASTER_CALL(MoveReplicas);
+  BALLAST_MASTER_CALL(CheckBalance);
   BALLAST_MASTER_CALL(ReportBadReplica);
   BALLAST_MASTER_CALL(ListServers);
   BALLAST_MASTER_CALL(GetGroupStatus);

@@ -3,8 +3,8 @@
 #include <map>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "client/metadata_client.h"
+#include "client/outcome.h"
 #include "common/base/byte_units.h"
 #include "common/base/status_macros.h"
 #include "common/types/error.h"
@@ -19,15 +19,26 @@ using Outcome = v1::BatchResponse::Outcome;
 // Operations of one call, below the log's limit of one entry with room for its framing.
 constexpr size_t kCallBytesMax = kLogEntryBytesMax - KiB(64);
 
-const std::string& KeyOf(const Operation& operation) {
+// The key that says where an operation belongs; null if its draft's id does.
+const std::string* KeyOf(const Operation& operation) {
   switch (operation.op_case()) {
     case Operation::kPutInline:
-      return operation.put_inline().key();
+      return &operation.put_inline().key();
     case Operation::kDeleteObject:
-      return operation.delete_object().key();
-    default:
-      return operation.get_object().key();
+      return &operation.delete_object().key();
+    case Operation::kBeginWrite:
+      return &operation.begin_write().key();
+    case Operation::kCommitObject:
+      return &operation.commit_object().key();
+    case Operation::kSetReplication:
+      return &operation.set_replication().key();
+    case Operation::kSealChunks:
+      return nullptr;
+    case Operation::kGetObject:
+    case Operation::OP_NOT_SET:
+      break;
   }
+  return &operation.get_object().key();
 }
 
 // Null for reads.
@@ -37,25 +48,48 @@ v1::RequestId* RequestOf(Operation& operation) {
       return operation.mutable_put_inline()->mutable_request();
     case Operation::kDeleteObject:
       return operation.mutable_delete_object()->mutable_request();
-    default:
-      return nullptr;
+    case Operation::kBeginWrite:
+      return operation.mutable_begin_write()->mutable_request();
+    case Operation::kSealChunks:
+      return operation.mutable_seal_chunks()->mutable_request();
+    case Operation::kCommitObject:
+      return operation.mutable_commit_object()->mutable_request();
+    case Operation::kSetReplication:
+      return operation.mutable_set_replication()->mutable_request();
+    case Operation::kGetObject:
+    case Operation::OP_NOT_SET:
+      break;
   }
+  return nullptr;
 }
 
-absl::Status OutcomeUnknown(absl::string_view why) {
-  return MakeError(v1::REASON_OUTCOME_UNKNOWN,
-                   absl::StrCat("it is not known whether the operation happened: ", why));
-}
+// What a call holds so far, against its limits.
+class CallSize {
+ public:
+  // Takes the operation in if it fits; one that fits nowhere is taken by an empty call, and refused
+  // by the master.
+  bool TryAdd(const Operation& operation) {
+    const size_t bytes = operation.ByteSizeLong() + 16;
+    const size_t handles = operation.begin_write().chunk_count();
+    const size_t placements = operation.begin_write().no_placement() ? 0 : handles;
+    if (count_ > 0 &&
+        (count_ == kBatchOperationsMax || bytes_ + bytes > kCallBytesMax ||
+         handles_ + handles > kBatchHandlesMax || placements_ + placements > kBatchPlacementsMax)) {
+      return false;
+    }
+    ++count_;
+    bytes_ += bytes;
+    handles_ += handles;
+    placements_ += placements;
+    return true;
+  }
 
-absl::Status StatusOf(const Outcome& outcome) {
-  if (outcome.code() == 0) {
-    return absl::OkStatus();
-  }
-  if (outcome.error().reason() != v1::REASON_UNSPECIFIED) {
-    return MakeError(outcome.error(), outcome.text());
-  }
-  return absl::Status(static_cast<absl::StatusCode>(outcome.code()), outcome.text());
-}
+ private:
+  size_t count_ = 0;
+  size_t bytes_ = 0;
+  size_t handles_ = 0;
+  size_t placements_ = 0;
+};
 
 }  // namespace
 
@@ -85,7 +119,10 @@ std::vector<absl::StatusOr<Outcome>> MetadataClient::Batch(std::vector<Operation
   for (Operation& operation : operations) {
     BatchState::Item& item = state.items.emplace_back();
     item.operation = std::move(operation);
-    const auto shard = ShardOfKey(KeyOf(item.operation));
+    const std::string* const key = KeyOf(item.operation);
+    const absl::StatusOr<ShardId> shard =
+        key != nullptr ? ShardOfKey(*key)
+                       : ShardOf(DraftId(item.operation.seal_chunks().draft_id()));
     if (shard.ok()) {
       item.shard = *shard;
     } else {
@@ -125,7 +162,13 @@ absl::Status MetadataClient::RunBatchRound(BatchState& state, const CallControl&
     }
     const auto route = routing_.Find(Target(item.shard));
     if (!route.ok()) {
-      worst = route.status();
+      if (OutcomeOf(route.status()) == TryOutcome::kFinal) {
+        state.Finish(item,
+                     item.maybe_applied ? OutcomeUnknown(route.status().message()) : route.status(),
+                     identity_);
+      } else {
+        worst = route.status();
+      }
       continue;
     }
     if (v1::RequestId* request = RequestOf(item.operation);
@@ -144,13 +187,8 @@ absl::Status MetadataClient::RunBatchRound(BatchState& state, const CallControl&
   for (const auto& [group, indexes] : by_group) {
     for (size_t begin = 0; begin < indexes.size();) {
       std::vector<size_t> some;
-      size_t bytes = 0;
-      while (begin < indexes.size() && some.size() < kBatchOperationsMax) {
-        const size_t more = state.items[indexes[begin]].operation.ByteSizeLong() + 16;
-        if (!some.empty() && bytes + more > kCallBytesMax) {
-          break;
-        }
-        bytes += more;
+      CallSize size;
+      while (begin < indexes.size() && size.TryAdd(state.items[indexes[begin]].operation)) {
         some.push_back(indexes[begin++]);
       }
       const absl::Status status = CallBatch(state, some, group, control);

@@ -4,7 +4,7 @@
 #include <map>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
+#include "client/outcome.h"
 #include "common/base/status_macros.h"
 #include "common/routing/shard_router.h"
 #include "common/types/error.h"
@@ -26,11 +26,6 @@ constexpr absl::Duration kBestEffortTimeout = absl::Seconds(2);
 bool AnswersTheRequest(const absl::Status& status) {
   const v1::Reason reason = ReasonOf(status);
   return reason != v1::REASON_UNSPECIFIED && reason != v1::REASON_WRONG_CLUSTER;
-}
-
-absl::Status OutcomeUnknown(absl::string_view why) {
-  return MakeError(v1::REASON_OUTCOME_UNKNOWN,
-                   absl::StrCat("it is not known whether the operation happened: ", why));
 }
 
 }  // namespace
@@ -287,6 +282,17 @@ absl::StatusOr<v1::AbortWriteResponse> MetadataClient::AbortWrite(v1::AbortWrite
                                                                   const CallControl& control) {
   const ShardId shard = ShardOf(DraftId(request.draft_id()));
   return Mutate<v1::AbortWriteResponse>(shard, std::move(request), control);
+}
+
+absl::StatusOr<v1::SetReplicationResponse> MetadataClient::SetReplication(
+    v1::SetReplicationRequest request, const CallControl& control) {
+  ASSIGN_OR_RETURN(const ShardId shard, ShardOfKey(request.key()));
+  return Mutate<v1::SetReplicationResponse>(shard, std::move(request), control);
+}
+
+absl::StatusOr<v1::CheckBalanceResponse> MetadataClient::CheckBalance(GroupId group,
+                                                                      const CallControl& control) {
+  return Read<v1::CheckBalanceResponse>(Target(group), v1::CheckBalanceRequest(), control);
 }
 
 }  // namespace ballast::client

@@ -21,6 +21,12 @@
 
 namespace ballast::client {
 
+// What became of one move of a replica.
+struct MoveOutcome {
+  absl::Status status;
+  uint64_t bytes_copied = 0;  // received by the target, also if the move failed later
+};
+
 // How one operation wants its calls made.
 struct CallControl {
   Cancellation* cancel = nullptr;     // may be null
@@ -59,6 +65,7 @@ class MetadataClient {
                                                    const v1::ListObjectsRequest& request,
                                                    const CallControl& control);
   absl::StatusOr<v1::ListServersResponse> ListServers(GroupId group, const CallControl& control);
+  absl::StatusOr<v1::CheckBalanceResponse> CheckBalance(GroupId group, const CallControl& control);
   // One member as it is, leader or not; one try.
   absl::StatusOr<v1::GetGroupStatusResponse> GroupStatus(const std::string& address,
                                                          Cancellation* cancel);
@@ -79,9 +86,22 @@ class MetadataClient {
   absl::StatusOr<v1::AbortWriteResponse> AbortWrite(v1::AbortWriteRequest request,
                                                     const CallControl& control);
 
-  // Many operations, each with its own outcome, in the order given. Grouped by group into calls of
-  // at most 1024 operations and 1 MiB; what failed alone is retried alone. Not atomic; operations
-  // on one key keep their order only if none of them has to be retried.
+  absl::StatusOr<v1::SetReplicationResponse> SetReplication(v1::SetReplicationRequest request,
+                                                            const CallControl& control);
+
+  // Moves replicas, each with its own outcome, in the order given; returns when all have ended. The
+  // moves of different groups go on at the same time. `call_timeout` is the deadline of one call,
+  // which has up to 1024 moves: how long their copying may take.
+  //
+  // A move is not made twice: calls that were not executed (no leader, another group) are tried
+  // again, while a call whose answer is lost is not, since its moves go on: OUTCOME_UNKNOWN for
+  // each, and GetObject or ListServers will tell. A cancelled call leaves the same.
+  std::vector<MoveOutcome> MoveReplicas(std::vector<v1::MoveReplicasRequest::Move> moves,
+                                        absl::Duration call_timeout, const CallControl& control);
+
+  // Many operations, each with its own outcome, in the order given. Grouped by group into calls
+  // that keep the limits of BatchRequest; what failed alone is retried alone. Not atomic;
+  // operations on one key keep their order only if none of them has to be retried.
   std::vector<absl::StatusOr<v1::BatchResponse::Outcome>> Batch(
       std::vector<v1::BatchRequest::Operation> operations, const CallControl& control);
 
@@ -98,6 +118,7 @@ class MetadataClient {
 
  private:
   struct BatchState;
+  struct MoveState;
 
   absl::StatusOr<ShardId> ShardOfKey(absl::string_view key);
 
@@ -118,6 +139,11 @@ class MetadataClient {
   absl::Status RunBatchRound(BatchState& state, const CallControl& control);
   absl::Status CallBatch(BatchState& state, const std::vector<size_t>& indexes, GroupId group,
                          const CallControl& control);
+
+  absl::Status RunMoveRound(MoveState& state, absl::Duration call_timeout,
+                            const CallControl& control);
+  absl::Status CallMoves(MoveState& state, const std::vector<size_t>& indexes, GroupId group,
+                         const CallContext& context);
 
   MasterApi& api_;
   RoutingCache& routing_;

@@ -34,7 +34,8 @@ struct ClientOptions {
   uint64_t chunk_bytes = kChunkBytesMax;
   // The same for sources that cannot be read twice (pipes). Each of `puts_in_flight` chunks is held
   // in memory until it is stored, since a failed chunk is sent again: this times that must stay
-  // below 64 MiB. An object stored from a pipe is at most 65,536 of these (1 TiB by default).
+  // below 64 MiB. An object stored from a pipe is at most 65,536 of these (1 TiB by default). A
+  // copy of a larger one knows its size and takes longer chunks, up to 64 MiB, and their memory.
   uint64_t stream_chunk_bytes = MiB(16);
   // Chunks of one Put that are on their way at once.
   int puts_in_flight = 3;

@@ -21,6 +21,7 @@ namespace {
 // Flags that may be absent, as text; "" is absent.
 struct RawFlags {
   std::string if_generation_match;
+  std::string replicas;
   std::string range;
   std::string offset;
   std::string length;
@@ -105,6 +106,28 @@ absl::Status FinishGet(const RawFlags& raw, CliOptions* options) {
   return absl::OkStatus();
 }
 
+absl::Status CheckReplicas(const CliOptions& options) {
+  return options.replicas > kReplicasMax
+             ? Misuse(absl::StrCat("--replicas: at most ", kReplicasMax))
+             : absl::OkStatus();
+}
+
+absl::Status FinishCp(CliOptions* options) {
+  if (options->key == options->target_key) {
+    return Misuse(absl::StrCat("'", options->key, "' cannot be copied onto itself"));
+  }
+  return CheckReplicas(*options);
+}
+
+absl::Status FinishReplicas(const RawFlags& raw, CliOptions* options) {
+  ASSIGN_OR_RETURN(const uint64_t replicas, ParseCount("N", raw.replicas));
+  if (replicas < 1 || replicas > kReplicasMax) {
+    return Misuse(absl::StrCat("N: 1 to ", kReplicasMax, " copies"));
+  }
+  options->replicas = static_cast<uint32_t>(replicas);
+  return absl::OkStatus();
+}
+
 absl::Status FinishPut(const RawFlags& raw, CliOptions* options) {
   for (const std::string& entry : raw.metadata) {
     const size_t equals = entry.find('=');
@@ -113,9 +136,7 @@ absl::Status FinishPut(const RawFlags& raw, CliOptions* options) {
     }
     options->metadata.emplace_back(entry.substr(0, equals), entry.substr(equals + 1));
   }
-  if (options->replicas > kReplicasMax) {
-    return Misuse(absl::StrCat("--replicas: at most ", kReplicasMax));
-  }
+  RETURN_IF_ERROR(CheckReplicas(*options));
   const uint64_t chunk = options->chunk_bytes;
   if (chunk != 0 && (chunk % kBlockBytes != 0 || chunk > kChunkBytesMax)) {
     return Misuse("--chunk-size: a multiple of 64KiB, at most 64MiB");
@@ -226,6 +247,12 @@ absl::Status Finish(const RawFlags& raw, CliOptions* options) {
   if (options->verb == "get") {
     return FinishGet(raw, options);
   }
+  if (options->verb == "cp") {
+    return FinishCp(options);
+  }
+  if (options->verb == "replicas") {
+    return FinishReplicas(raw, options);
+  }
   if (options->verb == "rm" && options->keys.size() > 1 &&
       options->if_generation_match.has_value()) {
     return Misuse("--if-generation-match goes with one key");
@@ -249,6 +276,8 @@ constexpr char kExamples[] = R"(Examples:
   ballast get films/film.mkv - --range 0-99    its first 100 bytes, to standard output
   ballast ls films/ --long                     what is there
   ballast stat films/film.mkv --json           one object's facts, for scripts
+  ballast cp films/film.mkv films/again.mkv    copy it within the cluster
+  ballast replicas films/film.mkv 2            keep two copies of it
   ballast rm films/film.mkv                    remove it
   ballast status                               how the cluster is
 Exit status: 0 done, 1 failed, 2 misused, 130 interrupted.)";
@@ -276,6 +305,22 @@ void DeclareObjectVerbs(CommandLine& line, CliOptions& options, RawFlags& raw) {
       .String("--length", &raw.length, "Bytes to read at most, with a unit if you like")
       .Uint("--parallel", &options.parallel, "Pieces on their way at once, 1 to 16")
       .Footer("Example: ballast get films/film.mkv - --offset 1GiB --length 64KiB | xxd");
+  line.Verb("cp", "Copy an object within the cluster, with what --meta gave it")
+      .Positional("SRC", &options.key, "The object's name")
+      .Positional("DST", &options.target_key, "The name of the copy; an object there is replaced")
+      .Uint("--replicas", &options.replicas,
+            "Copies wanted of each chunk, 1 to 5; 0: the cluster's default")
+      .String("--if-generation-match", &raw.if_generation_match,
+              "Only if DST's generation is this; 0: only if it does not exist")
+      .Uint("--parallel", &options.parallel, "Pieces and chunks on their way at once, 1 to 16")
+      .Footer(
+          "The bytes pass through this command. Example: ballast cp films/film.mkv old/film.mkv");
+  line.Verb("replicas", "Set how many copies of an object's chunks there should be")
+      .Positional("KEY", &options.key, "The object's name")
+      .Positional("N", &raw.replicas, "Copies wanted, 1 to 5")
+      .Footer(
+          "The cluster makes or removes copies in the background. Example: ballast replicas "
+          "films/film.mkv 2");
   line.Verb("ls", "List objects in the order of their names")
       .Positional("PREFIX", &options.prefix, "Only names that begin with this", false)
       .Uint("--limit", &options.limit, "Stop after this many; 0: all")

@@ -21,9 +21,10 @@ struct CliOptions {
   bool quiet = false;
   absl::Duration timeout = absl::Minutes(10);
 
-  // put, get, stat
+  // put, get, stat, cp (from `key` to `target_key`), replicas
   std::string file;
   std::string key;
+  std::string target_key;
   uint32_t replicas = 0;  // 0: the cluster's default
   std::optional<uint64_t> if_generation_match;
   std::vector<std::pair<std::string, std::string>> metadata;

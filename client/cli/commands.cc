@@ -61,6 +61,20 @@ void Note(absl::string_view text) {
   std::fprintf(stderr, "ballast: %.*s\n", static_cast<int>(text.size()), text.data());
 }
 
+// What a person is told of bytes that were stored as `key`.
+void NoteStored(const Command& command, absl::string_view verb, const std::string& key,
+                const PutResult& result, absl::Duration took) {
+  if (result.least_replicas < result.wanted_replicas) {
+    Note(absl::StrCat("warning: ", PrintableKey(key), ": some chunks have ", result.least_replicas,
+                      " of ", result.wanted_replicas,
+                      " wanted copies; 'ballast servers' shows why"));
+  }
+  if (command.notes_wanted()) {
+    Note(absl::StrCat(verb, " ", PrintableKey(key), ": ", RateText(result.size_bytes, took),
+                      ", generation ", result.generation));
+  }
+}
+
 absl::Status RunPut(Command& command) {
   const CliOptions& options = command.options;
   std::unique_ptr<Source> source;
@@ -84,15 +98,7 @@ absl::Status RunPut(Command& command) {
   }
   RETURN_IF_ERROR(result.status());
   const absl::Duration took = RealClock().SteadyNow() - begin;
-  if (result->least_replicas < result->wanted_replicas) {
-    Note(absl::StrCat("warning: ", PrintableKey(options.key), ": some chunks have ",
-                      result->least_replicas, " of ", result->wanted_replicas,
-                      " wanted copies; 'ballast servers' shows why"));
-  }
-  if (command.notes_wanted()) {
-    Note(absl::StrCat("stored ", PrintableKey(options.key), ": ",
-                      RateText(result->size_bytes, took), ", generation ", result->generation));
-  }
+  NoteStored(command, "stored", options.key, *result, took);
   return PrintEither(command, PutJson(options.key, *result, took), "");
 }
 
@@ -125,6 +131,32 @@ absl::Status RunGet(Command& command) {
                       RateText(result->delivered_bytes, took)));
   }
   return PrintEither(command, GetJson(*result, options.file, took), "");
+}
+
+absl::Status RunCp(Command& command) {
+  const CliOptions& options = command.options;
+  Progress progress;
+  CopyOptions copy;
+  copy.replicas = options.replicas;
+  copy.if_generation_match = options.if_generation_match;
+  copy.cancel = &command.cancel;
+  copy.progress = &progress;
+  const SteadyTime begin = RealClock().SteadyNow();
+  absl::StatusOr<CopyResult> result = absl::UnknownError("");
+  {
+    const ProgressBar bar(command.notes_wanted(), options.target_key, progress);
+    result = command.client->Copy(options.key, options.target_key, copy);
+  }
+  RETURN_IF_ERROR(result.status());
+  const absl::Duration took = RealClock().SteadyNow() - begin;
+  NoteStored(command, "copied to", options.target_key, result->put, took);
+  return PrintEither(command, CopyJson(options.key, options.target_key, *result, took), "");
+}
+
+absl::Status RunReplicas(Command& command) {
+  const CliOptions& options = command.options;
+  RETURN_IF_ERROR(command.client->SetReplication(options.key, options.replicas, &command.cancel));
+  return PrintEither(command, ReplicasJson(options.key, options.replicas), "");
 }
 
 absl::Status RunLs(Command& command) {
@@ -271,6 +303,8 @@ absl::Status Run(Command& command) {
       new std::map<std::string, std::function<absl::Status(Command&)>>{
           {"put", RunPut},
           {"get", RunGet},
+          {"cp", RunCp},
+          {"replicas", RunReplicas},
           {"ls", RunLs},
           {"stat", RunStat},
           {"rm", RunRm},

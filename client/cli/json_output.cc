@@ -44,10 +44,14 @@ Json Object(const v1::ObjectInfo& object) {
 
 Json Server(const ServerView& view) {
   const v1::RegisteredServer& registered = *view.registered;
-  Json json = {
-      {"server_id", registered.server_id()},    {"server_index", registered.server_index()},
-      {"address", registered.address()},        {"zone", registered.zone()},
-      {"state", StateName(registered.state())}, {"boot_epoch", registered.boot_epoch()}};
+  Json json = {{"server_id", registered.server_id()},
+               {"server_index", registered.server_index()},
+               {"address", registered.address()},
+               {"zone", registered.zone()},
+               {"state", StateName(registered.state())},
+               {"boot_epoch", registered.boot_epoch()},
+               {"name", registered.name()},
+               {"no_placement", registered.no_placement()}};
   if (view.status == nullptr) {
     json["liveness"] = LivenessName(v1::LIVENESS_UNKNOWN);
     return json;
@@ -108,19 +112,35 @@ Json Settings(const v1::Settings& settings) {
           {"scrub_days", settings.scrub_days()}};
 }
 
+Json Stored(const std::string& key, const PutResult& result, absl::Duration took) {
+  return {{"key", key},
+          {"generation", result.generation},
+          {"size_bytes", result.size_bytes},
+          {"crc32c", Hex(result.crc32c.value)},
+          {"chunk_count", result.chunk_count},
+          {"wanted_replicas", result.wanted_replicas},
+          {"least_replicas", result.least_replicas},
+          {"seconds", absl::ToDoubleSeconds(took)}};
+}
+
 }  // namespace
 
 std::string ObjectJson(const v1::ObjectInfo& object) { return Dump(Object(object)); }
 
 std::string PutJson(const std::string& key, const PutResult& result, absl::Duration took) {
-  return Dump({{"key", key},
-               {"generation", result.generation},
-               {"size_bytes", result.size_bytes},
-               {"crc32c", Hex(result.crc32c.value)},
-               {"chunk_count", result.chunk_count},
-               {"wanted_replicas", result.wanted_replicas},
-               {"least_replicas", result.least_replicas},
-               {"seconds", absl::ToDoubleSeconds(took)}});
+  return Dump(Stored(key, result, took));
+}
+
+std::string CopyJson(const std::string& source, const std::string& target, const CopyResult& result,
+                     absl::Duration took) {
+  Json json = Stored(target, result.put, took);
+  json["source"] = source;
+  json["source_generation"] = result.source_generation;
+  return Dump(json);
+}
+
+std::string ReplicasJson(const std::string& key, uint32_t wanted_replicas) {
+  return Dump({{"key", key}, {"wanted_replicas", wanted_replicas}});
 }
 
 std::string GetJson(const GetResult& result, const std::string& file, absl::Duration took) {

@@ -13,6 +13,9 @@ namespace ballast::client {
 
 std::string ObjectJson(const v1::ObjectInfo& object);
 std::string PutJson(const std::string& key, const PutResult& result, absl::Duration took);
+std::string CopyJson(const std::string& source, const std::string& target, const CopyResult& result,
+                     absl::Duration took);
+std::string ReplicasJson(const std::string& key, uint32_t wanted_replicas);
 std::string GetJson(const GetResult& result, const std::string& file, absl::Duration took);
 // `status` OK: removed.
 std::string RemovedJson(const std::string& key, uint64_t generation, const absl::Status& status);

@@ -97,6 +97,56 @@ class ClientTest(ClusterCase):
         self.assertEqual(len(crcs), 1)
         self.done("rm", "large/file", "large/pipe", "large/redirected")
 
+    def test_cp_copies_bytes_and_metadata(self):
+        for size in (0, 100, 4096, 4097, 40 * MIB + 17):
+            data = self.random_bytes(size, size)
+            self.put("cp/from", data, "--meta", "lang=en", "--meta", "note=a=b")
+            copied = json.loads(self.done("cp", "cp/from", "cp/to", "--json"))
+            self.assertEqual((copied["key"], copied["source"], copied["size_bytes"]),
+                             ("cp/to", "cp/from", size))
+            self.assert_same(self.get("cp/to"), data, f"{size} bytes")
+            source, target = (json.loads(self.done("stat", key, "--json"))
+                              for key in ("cp/from", "cp/to"))
+            self.assertEqual(target["metadata"], {"lang": "en", "note": "a=b"})
+            self.assertEqual(target["crc32c"], source["crc32c"])
+            self.assertEqual(target["generation"], copied["generation"])
+            self.assertEqual(source["generation"], copied["source_generation"])
+            self.assertEqual(target["chunk_count"], 0 if size <= 4096 else -(-size // (16 * MIB)))
+        self.assertIn("not found", self.refused(1, "cp", "cp/missing", "cp/other").lower())
+        self.assertIn("onto itself", self.refused(2, "cp", "cp/to", "cp/to"))
+        self.refused(1, "cp", "cp/from", "cp/to", "--if-generation-match", "0")
+        self.assertEqual(self.done("cp", "cp/from", "cp/new", "--if-generation-match", "0",
+                                   "--replicas", "2"), b"")
+        self.assertEqual(json.loads(self.done("stat", "cp/new", "--json"))["wanted_replicas"], 2)
+        self.done("rm", "cp/from", "cp/to", "cp/new")
+
+    def test_cp_needs_little_memory(self):
+        self.put("cp/large", self.random_bytes(300 * MIB, 3))
+        with subprocess.Popen([self.cluster.binaries / "ballast", "cp", "cp/large", "cp/again"],
+                              env=self.cluster.environment()) as copy:
+            peak = 0
+            while copy.poll() is None:
+                peak = max(peak, self.high_water(copy.pid))
+        self.assertEqual(copy.returncode, 0)
+        self.assertGreater(peak, 16 * MIB, "it was seen at work")
+        self.assertLess(peak, 192 * MIB)
+        facts = [json.loads(self.done("stat", key, "--json")) for key in ("cp/large", "cp/again")]
+        self.assertEqual(facts[0]["crc32c"], facts[1]["crc32c"])
+        self.done("rm", "cp/large", "cp/again")
+
+    def test_replicas_changes_what_is_wanted_and_nothing_else(self):
+        self.put("replicas/k", self.random_bytes(MIB, 4))
+        before = json.loads(self.done("stat", "replicas/k", "--json"))
+        self.assertEqual(json.loads(self.done("replicas", "replicas/k", "2", "--json")),
+                         {"key": "replicas/k", "wanted_replicas": 2})
+        after = json.loads(self.done("stat", "replicas/k", "--json"))
+        self.assertEqual(after, before | {"wanted_replicas": 2})
+        self.put("replicas/inline", b"small")
+        self.refused(1, "replicas", "replicas/inline", "2")
+        self.refused(1, "replicas", "replicas/missing", "2")
+        self.refused(2, "replicas", "replicas/k", "6")
+        self.done("rm", "replicas/k", "replicas/inline")
+
     def test_ranges(self):
         data = self.random_bytes(3 * MIB + 17, 2)
         self.put("ranges/k", data, "--chunk-size", "1MiB")

@@ -60,6 +60,7 @@ class FakeMaster final : public MasterApi {
   std::vector<v1::ReportBadReplicaRequest> reports() const;
   std::vector<v1::AllocateChunksRequest> allocations() const;
   std::vector<v1::RequestId> requests() const;  // of all mutations, in order of arrival
+  std::vector<v1::MoveReplicasRequest> moves() const;
 
 #define BALLAST_FAKE_CALL(Method)                                           \
   absl::Status Call(const std::string& address, const CallContext& context, \
@@ -78,6 +79,9 @@ class FakeMaster final : public MasterApi {
   BALLAST_FAKE_CALL(SealChunks)
   BALLAST_FAKE_CALL(CommitObject)
   BALLAST_FAKE_CALL(AbortWrite)
+  BALLAST_FAKE_CALL(SetReplication)
+  BALLAST_FAKE_CALL(MoveReplicas)
+  BALLAST_FAKE_CALL(CheckBalance)
   BALLAST_FAKE_CALL(ReportBadReplica)
   BALLAST_FAKE_CALL(ListServers)
   BALLAST_FAKE_CALL(GetGroupStatus)
@@ -93,9 +97,9 @@ class FakeMaster final : public MasterApi {
   using RequestKey = std::pair<uint64_t, uint64_t>;
 
   // Faults, leadership and (for mutations) exactly-once around `execute`.
-  template <typename Response>
-  absl::Status Run(const std::string& method, const std::string& address, Response* response,
-                   const v1::RequestId* request, const std::function<absl::Status()>& execute);
+  absl::Status Run(const std::string& method, const std::string& address,
+                   google::protobuf::Message* response, const v1::RequestId* request,
+                   const std::function<absl::Status()>& execute);
   absl::Status Once(const std::string& method, const v1::RequestId& request,
                     google::protobuf::Message* response,
                     const std::function<absl::Status()>& execute)
@@ -113,6 +117,15 @@ class FakeMaster final : public MasterApi {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status DeleteLocked(const v1::DeleteObjectRequest& request,
                             v1::DeleteObjectResponse* response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status BeginLocked(const v1::BeginWriteRequest& request, v1::BeginWriteResponse* response)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status SealLocked(const v1::SealChunksRequest& request) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CommitLocked(const v1::CommitObjectRequest& request,
+                            v1::CommitObjectResponse* response) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status SetReplicationLocked(const v1::SetReplicationRequest& request)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status OneOfBatch(const v1::BatchRequest::Operation& operation,
+                          v1::BatchResponse::Outcome* outcome) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   mutable absl::Mutex mu_;
   std::string leader_ ABSL_GUARDED_BY(mu_);
@@ -137,6 +150,7 @@ class FakeMaster final : public MasterApi {
   std::vector<v1::ReportBadReplicaRequest> reports_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::AllocateChunksRequest> allocations_ ABSL_GUARDED_BY(mu_);
   std::vector<v1::RequestId> requests_ ABSL_GUARDED_BY(mu_);
+  std::vector<v1::MoveReplicasRequest> moves_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace ballast::client

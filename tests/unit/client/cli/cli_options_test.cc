@@ -61,6 +61,32 @@ TEST(CliOptionsTest, GetNamesItsFileAfterTheKeyUnlessTold) {
   }
 }
 
+TEST(CliOptionsTest, CpTakesTwoKeysAndWhatPutHas) {
+  const CliOptions options = Parsed({"cp", "a", "b", "--replicas", "2", "--if-generation-match",
+                                     "0", "--parallel", "5", "--json"});
+  EXPECT_EQ(options.verb, "cp");
+  EXPECT_EQ(options.key, "a");
+  EXPECT_EQ(options.target_key, "b");
+  EXPECT_EQ(options.replicas, 2u);
+  EXPECT_EQ(options.if_generation_match, 0u);
+  EXPECT_EQ(options.parallel, 5u);
+  EXPECT_TRUE(options.json);
+  EXPECT_EQ(ParseCli({"cp", "a"}).exit_code, 2);
+  EXPECT_EQ(ParseCli({"cp", "a", "b", "--replicas", "6"}).exit_code, 2);
+  const CliParse same = ParseCli({"cp", "a", "a"});
+  EXPECT_EQ(same.exit_code, 2);
+  EXPECT_THAT(same.text, HasSubstr("onto itself"));
+}
+
+TEST(CliOptionsTest, ReplicasAreOneToFive) {
+  EXPECT_EQ(Parsed({"replicas", "k", "5"}).replicas, 5u);
+  EXPECT_EQ(Parsed({"replicas", "k", "1"}).key, "k");
+  for (const char* number : {"0", "6", "-1", "two", "", "4294967297"}) {
+    EXPECT_EQ(ParseCli({"replicas", "k", number}).exit_code, 2) << number;
+  }
+  EXPECT_EQ(ParseCli({"replicas", "k"}).exit_code, 2);
+}
+
 TEST(CliOptionsTest, RangesIncludeBothEnds) {
   const CliOptions closed = Parsed({"get", "k", "-", "--range", "10-19"});
   EXPECT_EQ(closed.offset_bytes, 10u);
