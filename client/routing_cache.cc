@@ -11,6 +11,9 @@
 namespace ballast::client {
 namespace {
 
+// A shard without an owner is somebody's again when an operator or a script says so.
+constexpr absl::Duration kUnownedRetry = absl::Milliseconds(500);
+
 absl::Status NoGroupYet() {
   return absl::FailedPreconditionError(
       "the cluster has no master group yet; add one with 'ballast group join 1 HOST:PORT'");
@@ -60,8 +63,25 @@ absl::Status RoutingCache::Refresh(ConfigVersion stale) {
   return absl::OkStatus();
 }
 
+bool RoutingCache::IsUnowned(const Target& target, ConfigVersion* version) {
+  absl::MutexLock lock(&mu_);
+  *version = config_.version;
+  const ShardId* const shard = std::get_if<ShardId>(&target);
+  return shard != nullptr && shard->value() < config_.owners.size() &&
+         config_.owners[shard->value()] == GroupId(0);
+}
+
 absl::StatusOr<Route> RoutingCache::Find(const Target& target) {
   RETURN_IF_ERROR(EnsureLoaded());
+  ConfigVersion seen;
+  if (IsUnowned(target, &seen)) {
+    RETURN_IF_ERROR(Refresh(seen));
+    if (IsUnowned(target, &seen)) {
+      return NotReadyError(absl::StrCat("nobody owns shard ", std::get<ShardId>(target).value(),
+                                        " in configuration ", seen.value()),
+                           kUnownedRetry);
+    }
+  }
   absl::MutexLock lock(&mu_);
   GroupId id;
   if (const ShardId* shard = std::get_if<ShardId>(&target)) {

@@ -51,6 +51,7 @@ class RoutingCache {
   // Where to send. Fetches the configuration if none is known (only then it blocks).
   //   FAILED_PRECONDITION   no group has joined yet; the text says what to do
   //   NOT_FOUND             the group is not in the configuration
+  //   UNAVAILABLE / NOT_READY   nobody owns the shard, also not in the newest configuration
   //   the source's errors
   absl::StatusOr<Route> Find(const Target& target);
 
@@ -75,6 +76,8 @@ class RoutingCache {
 
  private:
   absl::Status EnsureLoaded();
+  // True for a shard that has no owner; `version` becomes that of the configuration looked at.
+  bool IsUnowned(const Target& target, ConfigVersion* version);
 
   ClusterSource& source_;
   absl::Mutex fetch_mu_;  // held over a fetch; before mu_

@@ -78,7 +78,7 @@ absl::StatusOr<ShardConfig> ShardConfig::FromProto(const v1::Configuration& prot
   config.owners.reserve(static_cast<size_t>(proto.shard_owner_size()));
   for (const uint32_t owner : proto.shard_owner()) {
     const GroupId id(owner);
-    if (owner == 0 ? !config.groups.empty() : config.FindGroup(id) == nullptr) {
+    if (owner != 0 && config.FindGroup(id) == nullptr) {
       return InvalidArgument(absl::StrCat("shard ", config.owners.size(), " has owner ", owner,
                                           ", which is not a group of the configuration"));
     }

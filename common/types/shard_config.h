@@ -25,7 +25,8 @@ struct GroupMembers {
 
 // A configuration: immutable value. Invariants (FromProto checks them): version >= 1; 1 to 65536
 // shards; every owner is 0 or in `groups`; groups and masters sorted, unique, numbered from 1 (the
-// masters of a group may come in any order and are sorted); if there is a group, no owner is 0.
+// masters of a group may come in any order and are sorted). Owner 0: nobody known. shardctl makes
+// that before the first Join only; a group of its own controller may have it later.
 struct ShardConfig {
   ConfigVersion version;
   std::vector<GroupId> owners;  // index = shard

@@ -72,7 +72,10 @@ mlog::Result MasterMachine::CheckConfiguration(const mlog::Command::ApplyConfigu
     const GroupId after(op.shard_owner(static_cast<int>(shard)));
     if (before.value() == 0 || before == after) continue;
     if (after.value() == 0) {
-      return Refusal(v1::REASON_INVALID_ARGUMENT, "shard_owner: a shard loses its owner");
+      if (before == group_) continue;
+      // It could come to us from nobody then, and be taken for new while its owner still has it.
+      return Refusal(v1::REASON_INVALID_ARGUMENT,
+                     "shard_owner: another group's shard loses its owner");
     }
     if (before == group_ || after == group_) {
       return Refusal(v1::REASON_NOT_SUPPORTED_YET,
@@ -111,18 +114,32 @@ mlog::Result MasterMachine::ApplyConfiguration(const mlog::Command::ApplyConfigu
     if (result.code() != 0) return result;
   }
   for (uint32_t number = 0; number < shard_count_; ++number) {
-    if (GroupId(op.shard_owner(static_cast<int>(number))) != group_) continue;
-    const ShardId id(number);
-    std::unique_ptr<Slot>& slot = shards_[id];
-    if (slot == nullptr) {
-      slot = std::make_unique<Slot>(Slot{Shard(id, shard_count_), Floor{}});
-      slot->shard.SetObserver(observer_);
-    }
-    if (place.index > slot->floor.applied && slot->shard.state() == mlog::SHARD_STATE_NONE) {
-      slot->shard.Acquire(ConfigVersion(op.version()));
-    }
+    const bool is_ours = GroupId(op.shard_owner(static_cast<int>(number))) == group_;
+    SetOwned(ShardId(number), is_ours, ConfigVersion(op.version()), place.index);
   }
   return result;
+}
+
+void MasterMachine::SetOwned(ShardId id, bool is_ours, ConfigVersion version, RaftIndex index) {
+  auto it = shards_.find(id);
+  if (it == shards_.end()) {
+    if (!is_ours) return;
+    it = shards_.emplace(id, std::make_unique<Slot>(Slot{Shard(id, shard_count_), Floor{}})).first;
+    it->second->shard.SetObserver(observer_);
+  }
+  Slot& slot = *it->second;
+  if (index <= slot.floor.applied || slot.shard.serving() == is_ours) return;
+  const mlog::ShardState before = slot.shard.state();
+  if (is_ours) {
+    slot.shard.Acquire(version);
+  } else if (before == mlog::SHARD_STATE_OWNED) {
+    slot.shard.Freeze();
+  }
+  // What was heard of a shard's replicas means nothing from when it is frozen until it is heard
+  // anew.
+  const bool thawed = is_ours && before == mlog::SHARD_STATE_FROZEN;
+  const bool frozen = !is_ours && before == mlog::SHARD_STATE_OWNED;
+  if ((thawed || frozen) && observer_ != nullptr) observer_->OnShardReplaced(id);
 }
 
 void MasterMachine::SetObserver(ChunkObserver* observer) {

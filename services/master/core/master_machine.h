@@ -25,6 +25,13 @@ namespace ballast::master {
 // ImageNames was called for that snapshot, and go on without gaps; then the state equals that of a
 // straight replay, byte for byte.
 //
+// Configurations. A shard that this group owned and nobody owns now is *frozen*: not served,
+// nothing of it garbage, all of it in its image. It is served again, as it was, when this group
+// owns it again. A shard that comes from nobody and was never here is empty. Shards that would come
+// from or go to another group are NOT_SUPPORTED_YET. (A frozen one that another group gets stays
+// frozen: it cannot come back from there.) Whether a configuration is accepted follows from the one
+// before alone, not from the shards, so that any mix of images replays alike.
+//
 // Group time: the largest stamp applied, in ms.
 //
 // Concurrency: none. Lifetime: an observer outlives the machine.
@@ -131,6 +138,8 @@ class MasterMachine : public StateMachine {
 
   mlog::Result ApplyConfiguration(const mlog::Command::ApplyConfiguration& op, Place place);
   mlog::Result CheckConfiguration(const mlog::Command::ApplyConfiguration& op) const;
+  // The shard becomes ours, or frozen if it was ours, unless its image is ahead of `index`.
+  void SetOwned(ShardId id, bool is_ours, ConfigVersion version, RaftIndex index);
   mlog::Result ApplyToShard(const mlog::Command& command, RaftIndex index);
   bool WasAccepted(Place place) const;
   std::string TakeGroupImage() const;

@@ -46,9 +46,14 @@ Shard::Shard(ShardId id, uint32_t shard_count) : id_(id), shard_count_(shard_cou
 }
 
 void Shard::Acquire(ConfigVersion version) {
-  CHECK(state_ == mlog::SHARD_STATE_NONE);
+  CHECK(state_ == mlog::SHARD_STATE_NONE || state_ == mlog::SHARD_STATE_FROZEN);
   state_ = mlog::SHARD_STATE_OWNED;
   acquired_version_ = version;
+}
+
+void Shard::Freeze() {
+  CHECK(state_ == mlog::SHARD_STATE_OWNED);
+  state_ = mlog::SHARD_STATE_FROZEN;
 }
 
 mlog::Result Shard::Apply(const mlog::Command& command, uint64_t now_ms) {

@@ -44,8 +44,11 @@ class Shard {
   bool serving() const { return state_ == mlog::SHARD_STATE_OWNED; }
   ConfigVersion acquired_version() const { return acquired_version_; }
 
-  // NONE -> OWNED, empty. Requires: NONE.
+  // NONE -> OWNED, empty; FROZEN -> OWNED, as it was. Requires: NONE or FROZEN.
   void Acquire(ConfigVersion version);
+
+  // OWNED -> FROZEN: nothing is served any more, and everything kept. Requires: OWNED.
+  void Freeze();
 
   // Executes a command for this shard at a group time. Requires: serving(); the op is not
   // group-wide. Anything in the command may be wrong; that is a refusal.

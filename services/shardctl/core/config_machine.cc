@@ -36,6 +36,13 @@ bool SameFacts(const A& a, const B& b) {
          a.no_placement() == b.no_placement();
 }
 
+// Once there is a group, nobody's shards are nobody's: this controller never takes a shard from a
+// group without giving it to another.
+bool EveryShardHasAnOwner(const ShardConfig& config) {
+  return std::none_of(config.owners.begin(), config.owners.end(),
+                      [](GroupId owner) { return owner == GroupId(0); });
+}
+
 }  // namespace
 
 ConfigMachine::ConfigMachine(uint32_t shard_count) : shard_count_(shard_count) {
@@ -136,6 +143,7 @@ absl::Status ConfigMachine::ApplyJoin(const Command::Join& join) {
                      absl::StrCat("group ", group.group.value(),
                                   " cannot join: shards cannot move between groups yet"));
   }
+  CHECK(EveryShardHasAnOwner(next)) << "configuration " << current_version().Next();
   next.version = current_version().Next();
   configs_.push_back(std::move(next));
   return absl::OkStatus();
@@ -306,7 +314,7 @@ absl::Status ConfigMachine::RestoreImage(const std::string& name, absl::string_v
   for (const log::Configuration& configuration : image.configurations()) {
     ASSIGN_OR_RETURN(ShardConfig config, FromLog(configuration));
     if (config.version.value() != configs.size() + 1 || config.owners.size() != shard_count_ ||
-        config.groups.empty()) {
+        config.groups.empty() || !EveryShardHasAnOwner(config)) {
       return Broken(absl::StrCat("configuration ", configs.size() + 1, " is wrong"));
     }
     configs.push_back(std::move(config));

@@ -18,7 +18,7 @@ namespace ballast::shardctl {
 //
 // Invariants
 //  * configurations are numbered 1, 2, 3, ... without gaps and never change;
-//  * every configuration has `shard_count` owners;
+//  * every configuration has `shard_count` owners, none of them 0;
 //  * 1 <= server_index < next_server_index <= 65536, each given once, to one server id, for ever;
 //  * a server's boot epoch never falls;
 //  * all servers together take at most kRegistryBytesMax in a message: some 30,000 with usual

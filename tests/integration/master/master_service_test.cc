@@ -120,6 +120,37 @@ TEST_F(MasterServiceTest, AListPageFitsAMessageHoweverLargeTheMetadata) {
   EXPECT_EQ(seen, 1000);
 }
 
+TEST_F(MasterServiceTest, AShardThatNobodyOwnsIsRefusedAndComesBackAsItWas) {
+  Start();
+  ASSERT_OK(Put("k", "v"));
+  const auto configure = [&](uint64_t version, uint32_t owner) {
+    absl::Notification applied;
+    executor_->Post([&] {
+      mlog::Command command;
+      command.mutable_apply_configuration()->set_version(version);
+      for (uint32_t shard = 0; shard < kShards; ++shard) {
+        command.mutable_apply_configuration()->add_shard_owner(shard == ShardOf("k") ? owner : 1);
+      }
+      proposer_.Propose(command, [&](const absl::StatusOr<mlog::Result>&) { applied.Notify(); });
+    });
+    applied.WaitForNotification();
+  };
+  configure(2, 0);
+  v1::GetObjectResponse got;
+  const absl::Status frozen = Get("k", &got);
+  EXPECT_THAT(frozen, HasReason(v1::REASON_WRONG_GROUP));
+  EXPECT_EQ(DetailOf(frozen)->config_version(), 2u);
+  EXPECT_THAT(Put("k", "w"), HasReason(v1::REASON_WRONG_GROUP));
+  v1::BatchRequest batch;
+  batch.add_operations()->mutable_get_object()->set_key("k");
+  v1::BatchResponse outcomes;
+  EXPECT_THAT(Call(&Stub::Batch, batch, &outcomes), HasReason(v1::REASON_WRONG_GROUP));
+  configure(3, 1);
+  ASSERT_OK(Get("k", &got));
+  EXPECT_EQ(got.inline_data(), "v");
+  EXPECT_OK(Put("k", "w"));
+}
+
 TEST_F(MasterServiceTest, ABatchMixesOperations) {
   Start();
   ASSERT_OK(Put("old", "v"));

@@ -42,6 +42,23 @@ TEST_F(RoutingCacheTest, FetchesOnceAndAsksTheFirstMember) {
   EXPECT_EQ(cluster_.fetches(), 1);
 }
 
+TEST_F(RoutingCacheTest, AShardThatNobodyOwnsIsAskedForAnewAndThenToBeRetried) {
+  ASSERT_OK(routing_.Find(ShardId(0)));
+  v1::Configuration next = *cluster_.CurrentConfiguration();
+  next.set_version(2);
+  next.set_shard_owner(3, 0);
+  cluster_.Set(next);
+  ASSERT_OK(routing_.Refresh(ConfigVersion(1)));
+  const auto nobody = routing_.Find(ShardId(3));
+  EXPECT_THAT(nobody, HasReason(v1::REASON_NOT_READY));
+  EXPECT_EQ(nobody.status().message(), "nobody owns shard 3 in configuration 2");
+  EXPECT_EQ(AddressOf(ShardId(4)), "m1:1");
+  next.set_version(3);
+  next.set_shard_owner(3, 1);
+  cluster_.Set(next);
+  EXPECT_EQ(AddressOf(ShardId(3)), "m1:1");
+}
+
 TEST_F(RoutingCacheTest, FollowsALeaderHintThatNamesAMember) {
   ASSERT_OK(routing_.Find(ShardId(0)));
   EXPECT_TRUE(routing_.LearnLeader(GroupId(1), "m3:1"));

@@ -51,7 +51,7 @@ TEST(ShardConfigTest, SurvivesTheRoundTrip) {
   EXPECT_EQ(again, config);
 }
 
-TEST(ShardConfigTest, MayHaveNoGroupOnlyWithoutOwners) {
+TEST(ShardConfigTest, OwnersAreGroupsOrNobody) {
   v1::Configuration proto;
   proto.set_version(1);
   proto.add_shard_owner(0);
@@ -61,7 +61,9 @@ TEST(ShardConfigTest, MayHaveNoGroupOnlyWithoutOwners) {
   EXPECT_THAT(ShardConfig::FromProto(proto), Not(IsOk()));
   v1::Configuration mixed = Good();
   mixed.set_shard_owner(0, 0);
-  EXPECT_THAT(ShardConfig::FromProto(mixed), Not(IsOk())) << "owner 0 beside a group";
+  ASSERT_OK_AND_ASSIGN(const ShardConfig config, ShardConfig::FromProto(mixed));
+  EXPECT_EQ(config.owners[0], GroupId(0)) << "nobody known, beside a group";
+  EXPECT_EQ(config.ToProto().SerializeAsString(), mixed.SerializeAsString());
 }
 
 TEST(ShardConfigTest, SortsTheMastersOfAGroup) {

@@ -66,6 +66,7 @@ struct ModelSession {
 class ModelShard {
  public:
   Outcome Apply(const mlog::Command& c, uint64_t now) {
+    if (!served) return No(v1::REASON_WRONG_GROUP);
     now_ = now;
     if (!c.has_request()) return Execute(c);
     const mlog::Request& r = c.request();
@@ -110,6 +111,7 @@ class ModelShard {
 
   uint64_t shard = 0;
   uint32_t shard_count = 1;
+  bool served = true;  // false: frozen
   std::map<std::string, ModelObject> objects;
   std::map<uint64_t, ModelDraft> drafts;
   std::vector<ModelDoomed> doomed;
@@ -341,7 +343,12 @@ TEST(ModelTest, RandomCommandsHaveTheModelsOutcomesAndLeaveItsState) {
       const std::vector<mlog::Result> results = m.Apply(entry);
       for (int i = 0; i < entry.commands_size(); ++i) {
         const mlog::Command& command = entry.commands(i);
-        if (command.has_apply_configuration()) continue;  // MachineTest, ReplayTest
+        if (command.has_apply_configuration()) {  // what is accepted: MachineTest, FrozenTest
+          for (uint32_t s = 0; s < kShards && results[i].code() == 0; ++s) {
+            models[s].served = command.apply_configuration().shard_owner(static_cast<int>(s)) == 1;
+          }
+          continue;
+        }
         const Outcome expected = models[command.shard()].Apply(command, now);
         ASSERT_EQ(Of(results[i]), expected) << "step " << step << " " << command.DebugString();
         accepted += expected.reason == 0;
@@ -354,7 +361,7 @@ TEST(ModelTest, RandomCommandsHaveTheModelsOutcomesAndLeaveItsState) {
     }
   }
   EXPECT_GT(accepted, 5000);
-  EXPECT_EQ(reasons.size(), 8u) << "OK and seven kinds of refusal were reached";
+  EXPECT_EQ(reasons.size(), 9u) << "OK and eight kinds of refusal were reached";
 }
 
 }  // namespace

@@ -145,7 +145,11 @@ class RandomEntries {
     std::vector<uint32_t> owners;
     for (uint32_t s = 0; s < machine_.shard_count(); ++s) {
       const Shard* shard = machine_.FindShard(ShardId(s));
-      owners.push_back(shard != nullptr && shard->serving() ? 1 : s % 4 == 3 ? 0 : 2);
+      if (shard == nullptr) {
+        owners.push_back(s % 4 == 3 ? 0 : 2);
+      } else {  // served or frozen; either may change
+        owners.push_back(shard->serving() != rng_.OneIn(shard->serving() ? 12 : 2) ? 1 : 0);
+      }
     }
     if (machine_.config_version().value() == 0) {
       for (uint32_t s = 0; s < owners.size(); ++s) owners[s] = s % 4 == 3 ? 0 : s % 4 == 2 ? 2 : 1;

@@ -28,7 +28,10 @@ struct History {
     RandomEntries random(rng, machine);
     for (uint64_t i = 0; i < kEntries; ++i) {
       commands.push_back(random.Next().SerializeAsString());
+      const uint64_t served = machine.Count().shards;
       results.push_back(machine.Apply(IndexOf(i), commands.back()));
+      freezes += machine.Count().shards < served;
+      thaws += served > 0 && machine.Count().shards > served;
     }
     names = machine.ImageNames();
     images = ImagesOf(machine);
@@ -44,6 +47,8 @@ struct History {
   std::vector<std::string> results;
   std::vector<std::string> names;
   std::map<std::string, std::string> images;
+  int freezes = 0;
+  int thaws = 0;
 };
 
 TEST(ReplayTest, TwoMachinesWithTheSameLogHaveTheSameBytes) {
@@ -57,7 +62,9 @@ TEST(ReplayTest, TwoMachinesWithTheSameLogHaveTheSameBytes) {
   EXPECT_GT(again.Count().objects, 3u);
   EXPECT_GT(again.Count().chunks, 3u);
   EXPECT_GT(again.Count().sessions, 3u);
-  EXPECT_EQ(again.Count().shards, 6u);
+  EXPECT_GE(again.Count().shards, 2u);
+  EXPECT_GT(history.freezes, 3);
+  EXPECT_GT(history.thaws, 3);
 }
 
 TEST(ReplayTest, ImagesOfDifferentIndexesReplayToTheSameBytes) {

@@ -181,6 +181,16 @@ TEST_F(ConfigMachineTest, AMalformedCommandInTheLogIsAResultAndChangesNothing) {
 
 // --- registry ------------------------------------------------------------------------------------
 
+TEST_F(ConfigMachineTest, AnImageWhoseShardHasNoOwnerIsRefused) {
+  ASSERT_THAT(Do(Join(1)), IsOk());
+  log::Image image;
+  ASSERT_TRUE(image.ParseFromString(machine_.TakeImage("controller")));
+  image.mutable_configurations(0)->set_shard_owner(3, 0);
+  ConfigMachine other(16);
+  EXPECT_THAT(other.RestoreImage("controller", image.SerializeAsString()),
+              StatusIs(absl::StatusCode::kDataLoss));
+}
+
 TEST_F(ConfigMachineTest, ServersGetDenseNumbersInTheOrderTheyRegister) {
   EXPECT_EQ(machine_.registry_version(), 1u);
   for (uint32_t n = 1; n <= 3; ++n) {
