@@ -113,33 +113,39 @@ mlog::Result MasterMachine::ApplyConfiguration(const mlog::Command::ApplyConfigu
     result.set_config_version(config_version_.value());
     if (result.code() != 0) return result;
   }
+  std::vector<ShardId> replaced;
   for (uint32_t number = 0; number < shard_count_; ++number) {
     const bool is_ours = GroupId(op.shard_owner(static_cast<int>(number))) == group_;
-    SetOwned(ShardId(number), is_ours, ConfigVersion(op.version()), place.index);
+    if (SetOwned(ShardId(number), is_ours, ConfigVersion(op.version()), place.index)) {
+      replaced.push_back(ShardId(number));
+    }
+  }
+  // Told when all shards are as the configuration says.
+  for (ShardId id : replaced) {
+    if (observer_ != nullptr) observer_->OnShardReplaced(id);
   }
   return result;
 }
 
-void MasterMachine::SetOwned(ShardId id, bool is_ours, ConfigVersion version, RaftIndex index) {
+bool MasterMachine::SetOwned(ShardId id, bool is_ours, ConfigVersion version, RaftIndex index) {
   auto it = shards_.find(id);
   if (it == shards_.end()) {
-    if (!is_ours) return;
+    if (!is_ours) return false;
     it = shards_.emplace(id, std::make_unique<Slot>(Slot{Shard(id, shard_count_), Floor{}})).first;
     it->second->shard.SetObserver(observer_);
   }
   Slot& slot = *it->second;
-  if (index <= slot.floor.applied || slot.shard.serving() == is_ours) return;
+  if (index <= slot.floor.applied) return false;
   const mlog::ShardState before = slot.shard.state();
-  if (is_ours) {
+  if (is_ours && (before == mlog::SHARD_STATE_NONE || before == mlog::SHARD_STATE_FROZEN)) {
     slot.shard.Acquire(version);
-  } else if (before == mlog::SHARD_STATE_OWNED) {
-    slot.shard.Freeze();
+    return before == mlog::SHARD_STATE_FROZEN;
   }
-  // What was heard of a shard's replicas means nothing from when it is frozen until it is heard
-  // anew.
-  const bool thawed = is_ours && before == mlog::SHARD_STATE_FROZEN;
-  const bool frozen = !is_ours && before == mlog::SHARD_STATE_OWNED;
-  if ((thawed || frozen) && observer_ != nullptr) observer_->OnShardReplaced(id);
+  if (!is_ours && before == mlog::SHARD_STATE_OWNED) {
+    slot.shard.Freeze();
+    return true;
+  }
+  return false;
 }
 
 void MasterMachine::SetObserver(ChunkObserver* observer) {

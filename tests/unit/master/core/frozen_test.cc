@@ -20,11 +20,18 @@ using testing::HasReason;
 // Told of replaced shards only.
 class Replacements final : public ChunkObserver {
  public:
+  explicit Replacements(const MasterMachine& observed) : machine(observed) {}
   void OnChunkAdded(ChunkHandle, ChunkRecord&) override {}
   void OnLocationsChanged(ChunkHandle, ChunkRecord&) override {}
+  void OnTrimsChanged(ChunkHandle) override {}
   void OnChunkRemoved(ChunkHandle, const ChunkRecord&) override {}
-  void OnShardReplaced(ShardId shard) override { replaced.push_back(shard.value()); }
+  void OnShardReplaced(ShardId shard) override {
+    replaced.push_back(shard.value());
+    machine.ForEachShard([this](const Shard& one) { served += one.serving() ? 1 : 0; });
+  }
+  const MasterMachine& machine;
   std::vector<uint32_t> replaced;
+  int served = 0;  // shards, at all of these moments
 };
 
 // One shard's way through configurations: the owner in each, then what must be true of it here.
@@ -135,15 +142,18 @@ TEST(FrozenTest, OthersShardsAreNotTouched) {
 }
 
 TEST(FrozenTest, TheLiveViewIsToldWhenAShardIsFrozenAndThawed) {
-  TestMachine m(2);
-  Replacements observer;
+  TestMachine m(3, /*owned=*/false);
+  Replacements observer(m.machine);
   m.machine.SetObserver(&observer);
-  ASSERT_THAT(m.Apply(Configuration(2, {1, 0})), Succeeded());
-  EXPECT_THAT(observer.replaced, ElementsAre(1));
-  ASSERT_THAT(m.Apply(Configuration(3, {1, 0})), Succeeded());
-  EXPECT_THAT(observer.replaced, ElementsAre(1));
-  ASSERT_THAT(m.Apply(Configuration(4, {1, 1})), Succeeded());
-  EXPECT_THAT(observer.replaced, ElementsAre(1, 1));
+  ASSERT_THAT(m.Apply(Configuration(1, {1, 1, 0})), Succeeded());
+  ASSERT_THAT(m.Apply(Configuration(2, {0, 0, 0})), Succeeded());
+  EXPECT_THAT(observer.replaced, ElementsAre(0, 1));
+  EXPECT_EQ(observer.served, 0) << "told when the whole configuration holds";
+  ASSERT_THAT(m.Apply(Configuration(3, {0, 0, 0})), Succeeded());
+  EXPECT_THAT(observer.replaced, ElementsAre(0, 1));
+  ASSERT_THAT(m.Apply(Configuration(4, {1, 0, 1})), Succeeded());
+  EXPECT_THAT(observer.replaced, ElementsAre(0, 1, 0));
+  EXPECT_EQ(observer.served, 2) << "the new shard, too";
   m.machine.SetObserver(nullptr);
 }
 
