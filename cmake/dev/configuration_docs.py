@@ -11,7 +11,7 @@ import re
 import subprocess
 import sys
 
-PROGRAMS = ["shardctl", "master", "chunkserver", "ballast"]
+PROGRAMS = ["shardctl", "master", "chunkserver", "ballast", "gateway"]
 
 HEAD = """\
 # Configuration

@@ -19,11 +19,7 @@ packages() { grep -v '^#' cmake/dev/packages.txt; }
 
 # Names of the programs that users run, as the CMake lists declare them; benchmarks are not among them.
 programs() {
-  sed -n 's/^ *ballast_binary(\([a-z]*\)[ )].*/\1/p' {client,services/*}/CMakeLists.txt
-  # The gateway is declared before its backends are there, and built only with them.
-  if grep -q 'ballast_library(gateway_backends' gateway/CMakeLists.txt; then
-    echo gateway
-  fi
+  sed -n 's/^ *ballast_binary(\([a-z]*\)[ )].*/\1/p' {client,gateway,services/*}/CMakeLists.txt
 }
 
 # Runs apt-get as root, with sudo if need be.

@@ -111,8 +111,12 @@ absl::StatusOr<Request> ParseHeartbeat(JsonValue& body) {
     return Malformed("'disk_usage_pct' must be a number from 0 to 100");
   }
   heartbeat.disk_usage_pct = *percent;
-  if (body.Find("health") != nullptr) {
-    ASSIGN_OR_RETURN(heartbeat.health, NameField(body, "health"));
+  if (JsonValue* health = body.Find("health"); health != nullptr) {
+    std::string* text = health->AsString();
+    if (text == nullptr || text->size() > kNameBytesMax) {
+      return Malformed("'health' must be a string of at most ", kNameBytesMax, " bytes");
+    }
+    heartbeat.health = std::move(*text);
   }
   return request;
 }

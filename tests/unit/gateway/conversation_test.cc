@@ -37,6 +37,9 @@ TEST(ConversationTest, EveryRequestIsCarriedOutAndAnswered) {
       {"heartbeat", R"("server":"cs1","chunks":[],"disk_usage_pct":100,"health":"failing")",
        "heartbeat cs1 [] 100% 'failing' 0 ago",
        R"("status":"alive","chunks_to_delete":["x"],"chunks_to_replicate":[])"},
+      {"heartbeat", R"("server":"cs1","chunks":[],"disk_usage_pct":0,"health":"")",
+       "heartbeat cs1 [] 0% '' 0 ago",
+       R"("status":"alive","chunks_to_delete":["x"],"chunks_to_replicate":[])"},
       {"server_status", "", "servers",
        R"("servers":[{"server":"cs1","status":"alive","chunks":2,"last_heartbeat_ms_ago":40},)"
        R"({"server":"cs2","status":"dead","chunks":0,"last_heartbeat_ms_ago":20000}])"},
