@@ -146,7 +146,7 @@ class DockerfileTest(unittest.TestCase):
 
     def test_every_program_is_in_the_image(self):
         self.assertGreaterEqual(set(self.programs()),
-                                {"shardctl", "master", "chunkserver", "ballast"})
+                                {"shardctl", "master", "chunkserver", "gateway", "ballast"})
         for program in self.programs():
             self.assertTrue((BINARIES / program).exists(), program)
 

@@ -157,17 +157,23 @@ class ComposeTest(unittest.TestCase):
                               capture_output=True, check=True).stdout.split()
 
     def test_the_gateway_speaks_through_the_client_service(self):
-        if "gateway" not in self.programs():
-            self.skipTest("there is no gateway yet")
-        message = {"src": "c1", "dest": "n1",
-                   "body": {"type": "init", "msg_id": 1, "node_id": "n1", "node_ids": ["n1"]}}
-        done = self.client("gateway", "--cluster", "shardctl:7400",
-                           input=json.dumps(message).encode() + b"\n")
+        bodies = [{"type": "init", "node_id": "n1", "node_ids": ["n1"]},
+                  {"type": "write", "key": "kept", "value": [1, "two"]},
+                  {"type": "read", "key": "kept"}, {"type": "read", "key": "never"}]
+        lines = "".join(json.dumps({"src": "c1", "dest": "n1", "body": {**body, "msg_id": number}}) +
+                        "\n" for number, body in enumerate(bodies, 1))
+        done = self.client("gateway", "--cluster", "shardctl:7400", input=lines.encode())
         replies = [json.loads(line) for line in done.stdout.splitlines()]
-        self.assertEqual(len(replies), 1, done.stderr.decode())
-        self.assertEqual((replies[0]["src"], replies[0]["dest"]), ("n1", "c1"))
-        self.assertEqual(replies[0]["body"]["type"], "init_ok")
-        self.assertEqual(replies[0]["body"]["in_reply_to"], 1)
+        self.assertEqual([reply["body"]["type"] for reply in replies],
+                         ["init_ok", "write_ok", "read_ok", "error"], done.stderr.decode())
+        self.assertEqual([reply["body"]["in_reply_to"] for reply in replies], [1, 2, 3, 4])
+        self.assertEqual({(reply["src"], reply["dest"]) for reply in replies}, {("n1", "c1")})
+        self.assertEqual(replies[2]["body"]["value"], [1, "two"])
+        self.assertEqual(replies[3]["body"]["code"], 20)
+        # It is the cluster's, not the gateway's own: another gateway knows it.
+        again = self.client("gateway", "--cluster", "shardctl:7400", input="".join(
+            line for line in lines.splitlines(keepends=True) if "write" not in line).encode())
+        self.assertEqual(json.loads(again.stdout.splitlines()[1])["body"]["value"], [1, "two"])
 
     # --- the image -----------------------------------------------------------------------------
 
