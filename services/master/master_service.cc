@@ -31,13 +31,14 @@ uint64_t ResidentBytes() {
 
 MasterService::MasterService(Executor& executor, Clock& clock, const MasterMachine& machine,
                              Proposer& proposer, PlacementView& view, ReplicaMover& mover,
-                             MasterServiceFacts facts)
+                             Maintainer& maintainer, MasterServiceFacts facts)
     : executor_(executor),
       clock_(clock),
       machine_(machine),
       proposer_(proposer),
       view_(view),
       mover_(mover),
+      maintainer_(maintainer),
       facts_(std::move(facts)),
       settings_(DefaultSettings()) {}
 

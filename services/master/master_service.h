@@ -16,6 +16,7 @@
 #include "protos/shardctl_service.pb.h"
 #include "services/master/control/proposer.h"
 #include "services/master/core/commands.h"
+#include "services/master/core/maintainer.h"
 #include "services/master/core/master_machine.h"
 #include "services/master/core/placement_view.h"
 #include "services/master/core/replica_mover.h"
@@ -42,7 +43,8 @@ struct MasterServiceFacts {
 class MasterService final : public v1::Master::CallbackService {
  public:
   MasterService(Executor& executor, Clock& clock, const MasterMachine& machine, Proposer& proposer,
-                PlacementView& view, ReplicaMover& mover, MasterServiceFacts facts);
+                PlacementView& view, ReplicaMover& mover, Maintainer& maintainer,
+                MasterServiceFacts facts);
 
   // The cluster's settings as shardctl tells them; until then the defaults hold.
   void SetSettings(const v1::Settings& settings);
@@ -84,6 +86,22 @@ class MasterService final : public v1::Master::CallbackService {
                         v1::MoveReplicasResponse* response) override;
   Reactor* CheckBalance(Context* context, const v1::CheckBalanceRequest* request,
                         v1::CheckBalanceResponse* response) override;
+  Reactor* GetMaintenance(Context* context, const v1::GetMaintenanceRequest* request,
+                          v1::GetMaintenanceResponse* response) override;
+  Reactor* PlanRebalance(Context* context, const v1::PlanRebalanceRequest* request,
+                         v1::PlanRebalanceResponse* response) override;
+  Reactor* StartRebalance(Context* context, const v1::StartRebalanceRequest* request,
+                          v1::StartRebalanceResponse* response) override;
+  Reactor* StopRebalance(Context* context, const v1::StopRebalanceRequest* request,
+                         v1::StopRebalanceResponse* response) override;
+  Reactor* ReleaseLossBreaker(Context* context, const v1::ReleaseLossBreakerRequest* request,
+                              v1::ReleaseLossBreakerResponse* response) override;
+  Reactor* Explain(Context* context, const v1::ExplainRequest* request,
+                   v1::ExplainResponse* response) override;
+  Reactor* Fsck(Context* context, const v1::FsckRequest* request,
+                v1::FsckResponse* response) override;
+  Reactor* PurgeQuarantined(Context* context, const v1::PurgeQuarantinedRequest* request,
+                            v1::PurgeQuarantinedResponse* response) override;
   Reactor* ReportBadReplica(Context* context, const v1::ReportBadReplicaRequest* request,
                             v1::ReportBadReplicaResponse* response) override;
   Reactor* ListServers(Context* context, const v1::ListServersRequest* request,
@@ -122,6 +140,7 @@ class MasterService final : public v1::Master::CallbackService {
   Proposer& proposer_;            // on the executor
   PlacementView& view_;           // on the executor
   ReplicaMover& mover_;           // on the executor
+  Maintainer& maintainer_;        // on the executor
   const MasterServiceFacts facts_;
 
   mutable absl::Mutex mu_;

@@ -69,9 +69,14 @@ Server::Server(std::unique_ptr<MemberFolder> folder)
       intake_(*executor_, view_, identity().cluster_id),
       poller_(*executor_, view_, intake_, proposer_),
       copies_(*executor_, view_, intake_, proposer_),
-      maintenance_(*executor_, view_, intake_, proposer_, copies_),
+      pictures_(view_),
+      copy_desk_(view_, copies_),
+      repair_(*executor_, view_, pictures_, copy_desk_, intake_, proposer_, StableHash(MakeUuid())),
+      rebalance_(*executor_, view_, pictures_, copy_desk_),
+      maintenance_(*executor_, view_, intake_, proposer_, copies_, repair_, rebalance_),
+      desk_(view_, pictures_, copy_desk_, intake_, repair_, rebalance_),
       expiry_(*executor_, machine_, proposer_, ExpiryLoop::Options()),
-      master_service_(*executor_, RealClock(), machine_, proposer_, view_, copies_,
+      master_service_(*executor_, RealClock(), machine_, proposer_, view_, copies_, desk_,
                       {identity().cluster_id, identity().node, addresses_}),
       heartbeat_service_(*executor_, intake_, identity().cluster_id) {}
 

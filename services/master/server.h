@@ -20,8 +20,11 @@
 #include "services/master/control/expiry_loop.h"
 #include "services/master/control/heartbeat_intake.h"
 #include "services/master/control/live_view.h"
+#include "services/master/control/maintenance_desk.h"
 #include "services/master/control/maintenance_loop.h"
 #include "services/master/control/proposer.h"
+#include "services/master/control/rebalance_loop.h"
+#include "services/master/control/repair_loop.h"
 #include "services/master/core/master_machine.h"
 #include "services/master/heartbeat_service.h"
 #include "services/master/master_service.h"
@@ -78,7 +81,12 @@ class Server {
   HeartbeatIntake intake_;
   ConfigPoller poller_;
   CopyEngine copies_;
+  ClusterPictures pictures_;
+  CopyDesk copy_desk_;
+  RepairLoop repair_;
+  RebalanceLoop rebalance_;
   MaintenanceLoop maintenance_;
+  MaintenanceDesk desk_;
   ExpiryLoop expiry_;
   MasterService master_service_;
   HeartbeatService heartbeat_service_;

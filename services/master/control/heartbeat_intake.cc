@@ -315,6 +315,11 @@ absl::Status HeartbeatIntake::TakeSlice(Ingest& ingest, bool* more) {
         const LiveReplicas::Ingested ingested,
         leader.replicas.Ingest(ingest.server, report, ingest.replica, to, view_.Now()));
     take_in(ingested);
+    for (int i = ingest.replica; i < to; ++i) {
+      if (const uint64_t reads = report.replicas(i).reads_since_last(); reads > 0) {
+        view_.CountReads(ChunkHandle(report.replicas(i).handle()), reads);
+      }
+    }
     budget -= to - ingest.replica + 1;
     ingest.replica = to;
     if (to == report.replicas_size()) {

@@ -9,6 +9,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/types/error.h"
+#include "services/master/core/heat.h"
 #include "services/master/core/read_order.h"
 
 namespace ballast::master {
@@ -68,6 +69,17 @@ std::vector<ServerIndex> LiveView::SetRegistry(const v1::Registry& registry) {
     return {};
   }
   return leader_->OnRegistryChanged(Now());
+}
+
+void LiveView::CountReads(ChunkHandle handle, uint64_t reads) {
+  if (ChunkTable* const table = catalog_.chunks(handle.shard())) {
+    table->AddReads(handle.sequence(), reads, HeatEpoch(), rng_);
+  }
+}
+
+uint32_t LiveView::HeatEpoch() const {
+  return static_cast<uint32_t>(absl::ToInt64Seconds(clock_.SteadyNow().SinceOrigin()) /
+                               absl::ToInt64Seconds(kHeatHalfLife));
 }
 
 v1::Fence LiveView::FenceOf(ShardId shard) const {

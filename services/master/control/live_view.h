@@ -46,6 +46,12 @@ class LiveView final : public PlacementView, public ChunkObserver {
   // Where others reach the server.
   v1::ReplicaLocation LocationOf(const v1::RegisteredServer& server) const;
 
+  // A chunk server has read a chunk so many times for clients: the chunk's heat. Unknown ones are
+  // ignored.
+  void CountReads(ChunkHandle handle, uint64_t reads);
+  // Whole half-lives of heat since this process began (heat.h).
+  uint32_t HeatEpoch() const;
+
   // What commands about a chunk of this shard carry. Requires: leader().
   v1::Fence FenceOf(ShardId shard) const;
 

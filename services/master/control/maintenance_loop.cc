@@ -17,12 +17,15 @@ constexpr absl::Duration kIdleTick = absl::Milliseconds(100);
 }  // namespace
 
 MaintenanceLoop::MaintenanceLoop(Executor& executor, LiveView& view, HeartbeatIntake& intake,
-                                 Proposer& proposer, CopyEngine& copies, MaintenanceLimits limits)
+                                 Proposer& proposer, CopyEngine& copies, RepairLoop& repair,
+                                 RebalanceLoop& rebalance, MaintenanceLimits limits)
     : executor_(executor),
       view_(view),
       intake_(intake),
       proposer_(proposer),
       copies_(copies),
+      repair_(repair),
+      rebalance_(rebalance),
       desk_(view, intake),
       limits_(limits) {}
 
@@ -59,6 +62,8 @@ void MaintenanceLoop::Tick() {
   OrderDeletes(*leader);
   OrderVerifies();
   copies_.Step();
+  repair_.Tick();
+  rebalance_.Tick(repair_.WhyNotRebalance());
   intake_.Flush();
   CorrectLocations(*leader);
 }
@@ -66,6 +71,7 @@ void MaintenanceLoop::Tick() {
 void MaintenanceLoop::SeeLiveness(LeaderState& leader) {
   leader.liveness.Tick(view_.Now());
   for (const Liveness::Transition& change : leader.liveness.TakeTransitions()) {
+    repair_.OnTransition(change);
     const v1::RegisteredServer* const server = view_.directory().Find(change.server);
     const bool matters = change.to == LivenessState::kDead || change.from == LivenessState::kDead;
     Log(matters ? LogLevel::kWarning : LogLevel::kInfo, "master.server_liveness",

@@ -9,6 +9,8 @@
 #include "services/master/control/live_view.h"
 #include "services/master/control/order_desk.h"
 #include "services/master/control/proposer.h"
+#include "services/master/control/rebalance_loop.h"
+#include "services/master/control/repair_loop.h"
 
 namespace ballast::master {
 
@@ -24,7 +26,7 @@ struct MaintenanceLimits {
 // The leader's clockwork: every tick (an interval's fortieth) it lets liveness see the time, looks
 // for garbage, for replicas that readers complained about and for logged locations that are no
 // longer true, and turns what it finds into commands and log entries, a bounded number a tick; and
-// it lets copies and trims see the time (CopyEngine). It
+// it lets copies and trims (CopyEngine), repair and rebalancing see the time. It
 // keeps no list of what is to be done: everything is derived anew, so nothing lost stays lost.
 //
 // Concurrency: everything on `executor`.
@@ -33,7 +35,8 @@ struct MaintenanceLimits {
 class MaintenanceLoop {
  public:
   MaintenanceLoop(Executor& executor, LiveView& view, HeartbeatIntake& intake, Proposer& proposer,
-                  CopyEngine& copies, MaintenanceLimits limits = {});
+                  CopyEngine& copies, RepairLoop& repair, RebalanceLoop& rebalance,
+                  MaintenanceLimits limits = {});
   ~MaintenanceLoop() { Stop(); }
 
   void Start();
@@ -54,6 +57,8 @@ class MaintenanceLoop {
   HeartbeatIntake& intake_;
   Proposer& proposer_;
   CopyEngine& copies_;
+  RepairLoop& repair_;
+  RebalanceLoop& rebalance_;
   OrderDesk desk_;
   const MaintenanceLimits limits_;
   Executor::TimerId timer_ = 0;

@@ -137,6 +137,7 @@ ChunkRecord& ChunkTable::Insert(uint64_t sequence, const ChunkFacts& facts,
   }
   ++page->used;
   ++size_;
+  length_sum_ += facts.length_bytes;
   return record;
 }
 
@@ -145,6 +146,7 @@ bool ChunkTable::Erase(uint64_t sequence) {
   if (it == pages_.end()) return false;
   ChunkRecord& record = it->second->records[sequence % kPageRecords];
   if (!record.exists()) return false;
+  length_sum_ -= record.length_bytes();
   record = ChunkRecord();
   --size_;
   if (--it->second->used == 0) pages_.erase(it);

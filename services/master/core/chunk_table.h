@@ -119,6 +119,8 @@ class ChunkTable {
   static constexpr uint64_t kPageRecords = 256;
 
   size_t size() const { return size_; }
+  // Of all chunks, each counted once.
+  uint64_t length_sum() const { return length_sum_; }
 
   // Null if there is no such chunk.
   const ChunkRecord* Find(uint64_t sequence) const;
@@ -189,6 +191,7 @@ class ChunkTable {
 
   absl::btree_map<uint64_t, std::unique_ptr<Page>> pages_;  // by sequence / kPageRecords
   size_t size_ = 0;
+  uint64_t length_sum_ = 0;
 };
 
 // Told of what the log changes in the chunk tables of a machine, from inside Apply, so that a live

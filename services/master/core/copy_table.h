@@ -46,8 +46,8 @@ using CopyId = uint64_t;  // > 0
 struct CopyLimits {
   size_t waiting_max = 16384;                          // tasks not begun
   size_t under_way_max = 256;                          // tasks begun
-  size_t per_target_max = 8;                           // of those, to one server
-  size_t per_source_max = 8;                           // of those, whose first source is one server
+  size_t per_target_max = 32;                          // of those, to one server
+  size_t per_source_max = 32;                          // of those, whose first source is one server
   size_t examined_max = 1024;                          // waiting tasks looked at in one step
   int orders_max = 16;                                 // Replicate sent for one task
   absl::Duration start_patience = absl::Seconds(60);   // for servers that have not reported yet
@@ -134,6 +134,8 @@ class CopyTable {
   void Step(const CopyView& view, SteadyTime now, CopyEffects& effects);
 
   bool empty() const { return copies_.empty(); }
+  // Some task of this chunk has not ended.
+  bool HasChunk(ChunkHandle handle) const { return by_chunk_.contains(handle); }
   size_t waiting_count() const { return copies_.size() - under_way_.size(); }
   size_t under_way_count() const { return under_way_.size(); }
   // True once its first Replicate was asked for.

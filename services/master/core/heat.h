@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "absl/time/time.h"
 #include "common/base/rng.h"
 
 // How often a chunk was read lately, in one byte.
@@ -16,6 +17,9 @@
 // epoch weigh the same. All functions are pure.
 
 namespace ballast::master {
+
+// Reads weigh half as much after this time.
+inline constexpr absl::Duration kHeatHalfLife = absl::Hours(1);
 
 // The code of a heat; rounded to the nearest, at most 255.
 uint8_t HeatCode(double heat);

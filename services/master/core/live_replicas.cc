@@ -2,6 +2,7 @@
 #include "services/master/core/live_replicas.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
@@ -67,9 +68,21 @@ void LiveReplicas::OnStreamBegan(ServerIndex server, SteadyTime now) {
 
 void LiveReplicas::OnServerForgotten(ServerIndex server) {
   lists_.erase(server);
+  ++known_of_all_;
   for (auto it = specials_.begin(); it != specials_.end();) {
     it = it->first.second == server ? specials_.erase(it) : std::next(it);
   }
+}
+
+void LiveReplicas::SetKnown(List& list, ShardId shard) {
+  if (!std::exchange(list.known, true)) {
+    ++known_versions_[shard];
+  }
+}
+
+uint64_t LiveReplicas::KnownVersion(ShardId shard) const {
+  const auto it = known_versions_.find(shard);
+  return known_of_all_ + (it == known_versions_.end() ? 0 : it->second);
 }
 
 void LiveReplicas::BeginList(List& list, SteadyTime now) {
@@ -157,7 +170,9 @@ void LiveReplicas::EndReport(ServerIndex server, List& list, const v1::ShardRepo
   // What we could not account for (a removal of something we never heard of, facts lost with a
   // slot) shows here as a difference, and the full list settles it.
   list.complete = list.digest.value() == report.digest() && list.count == report.replica_count();
-  list.known |= list.complete;
+  if (list.complete) {
+    SetKnown(list, shard);
+  }
   list.misfit = !list.complete;
 }
 
@@ -176,7 +191,7 @@ LiveReplicas::Ingested LiveReplicas::IngestEmptyLists(ServerIndex server,
       ForgetRange(server, shard, 0, kEndOfSequences, out);
       list.open = false;
       list.complete = true;
-      list.known = true;
+      SetKnown(list, shard);
     }
   }
   return out;
@@ -295,6 +310,7 @@ void LiveReplicas::OnShardReplaced(ShardId shard) {
   for (auto& [server, lists] : lists_) {
     lists.erase(shard);
   }
+  ++known_versions_[shard];
   auto it = specials_.lower_bound({ChunkHandle(shard, 0), ServerIndex(0)});
   while (it != specials_.end() && it->first.first.shard() == shard) {
     it = specials_.erase(it);

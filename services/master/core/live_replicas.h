@@ -83,6 +83,8 @@ class LiveReplicas {
   // ------------------------------------------------------------------------------------
   bool IsComplete(ServerIndex server, ShardId shard) const;
   bool IsKnown(ServerIndex server, ShardId shard) const;
+  // Changes whenever IsKnown changes for some server and this shard.
+  uint64_t KnownVersion(ShardId shard) const;
   // Replicas the server reported, of this group's shards.
   uint64_t ReplicaCount(ServerIndex server) const;
   // What the server says it holds of this handle.
@@ -115,6 +117,7 @@ class LiveReplicas {
 
   const List* FindList(ServerIndex server, ShardId shard) const;
   void BeginList(List& list, SteadyTime now);
+  void SetKnown(List& list, ShardId shard);
   void EndReport(ServerIndex server, List& list, const v1::ShardReport& report, Ingested& out);
   // Takes one replica in; true if it was not held before.
   bool Put(ServerIndex server, List& list, ChunkHandle handle, const ReplicaFacts& facts,
@@ -127,6 +130,8 @@ class LiveReplicas {
 
   ChunkCatalog& catalog_;
   absl::btree_map<ServerIndex, Lists> lists_;
+  uint64_t known_of_all_ = 1;  // counts what concerns every shard
+  absl::btree_map<ShardId, uint64_t> known_versions_;
   struct SpecialReplica {
     ReplicaFacts facts;
     bool verified = false;

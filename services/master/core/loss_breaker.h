@@ -55,7 +55,7 @@ class LossBreaker {
   };
   bool ShouldOpen() const;
 
-  const LossLimits limits_;
+  LossLimits limits_;
   std::deque<Silent> silent_;  // by time
   std::optional<SteadyTime> open_until_;
 };

@@ -47,9 +47,9 @@ class RebalanceEpisode {
 
   // The next move to be begun; none while planning or when all were handed out.
   std::optional<PlannedMove> NextMove();
-  // Gives one back: it could not be begun yet. Others are tried before it.
+  // Gives one back: it could not be begun yet, and is the next again.
   void PutBack(const PlannedMove& move) {
-    waiting_.push_back(move);
+    waiting_.push_front(move);
     --progress_.under_way;
   }
   // A move that was handed out has ended.
@@ -82,7 +82,7 @@ class RebalanceEpisode {
   void BeginPlan(ClusterView view, BalanceGoal goal);
   void EndPlan();
 
-  const size_t moves_max_;
+  size_t moves_max_;
   Phase phase_ = Phase::kSurveying;
   std::unique_ptr<const ClusterView> view_;
   BalanceGoal goal_;

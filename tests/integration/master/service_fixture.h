@@ -21,6 +21,7 @@
 #include "services/master/core/requests.h"
 #include "services/master/master_service.h"
 #include "tests/support/local_log.h"
+#include "tests/unit/master/control/fake_maintainer.h"
 #include "tests/unit/master/control/fake_placement_view.h"
 #include "tests/unit/master/control/fake_replica_mover.h"
 
@@ -143,16 +144,13 @@ class ServiceFixture : public ::testing::Test {
   MasterMachine machine_{GroupId(1), kShards};
   FakePlacementView view_;
   FakeReplicaMover mover_;
+  FakeMaintainer maintainer_;
   std::unique_ptr<testing::LocalLog> log_;
   Proposer proposer_{*executor_, RealClock(), machine_};
   ExpiryLoop expiry_{*executor_, machine_, proposer_, {.tick = absl::Milliseconds(5)}};
-  MasterService service_{*executor_,
-                         RealClock(),
-                         machine_,
-                         proposer_,
-                         view_,
-                         mover_,
-                         {kCluster, NodeId(1), {{NodeId(2), kOtherLeader}}}};
+  MasterService service_{
+      *executor_, RealClock(), machine_,    proposer_,
+      view_,      mover_,      maintainer_, {kCluster, NodeId(1), {{NodeId(2), kOtherLeader}}}};
   std::unique_ptr<GrpcServer> server_;
   std::unique_ptr<v1::Master::Stub> stub_;
   std::vector<uint64_t> sessions_;

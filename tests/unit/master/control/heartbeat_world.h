@@ -21,6 +21,8 @@
 #include "services/master/control/live_view.h"
 #include "services/master/control/maintenance_loop.h"
 #include "services/master/control/proposer.h"
+#include "services/master/control/rebalance_loop.h"
+#include "services/master/control/repair_loop.h"
 #include "tests/support/local_log.h"
 #include "tests/support/sim_scheduler.h"
 #include "tests/support/status_matchers.h"
@@ -44,6 +46,8 @@ class FakeChunkServer final : public HeartbeatSink {
   }
   void Disconnect() { intake_.OnStreamEnded(std::exchange(stream_, 0)); }
   bool connected() const { return stream_ != 0; }
+  // Something to say before the next heartbeat is due.
+  bool HasNews() const { return !results_.empty() || !changed_.empty() || !removed_.empty(); }
   // The next heartbeat lists everything.
   void BeginFullList() { full_list_due_ = true; }
   // How the master ended the stream, if it did.
@@ -66,7 +70,12 @@ class FakeChunkServer final : public HeartbeatSink {
     heartbeat.set_boot_epoch(boot_epoch);
     heartbeat.set_incarnation(incarnation);
     heartbeat.set_sequence(++sequence_);
-    heartbeat.set_capacity_bytes(uint64_t{1} << 40);
+    heartbeat.set_capacity_bytes(capacity_bytes);
+    uint64_t used = 0;
+    for (const auto& [handle, facts] : held_) used += is_small ? facts.length_bytes : 0;
+    heartbeat.set_used_bytes(used);
+    heartbeat.set_disk_utilization_pct(
+        std::min(100.0, 100.0 * static_cast<double>(used) / static_cast<double>(capacity_bytes)));
     heartbeat.set_health(health);
     heartbeat.set_address(absl::StrCat("127.0.0.1:", 7600 + index_));
     for (uint32_t shard = 0; shard < shard_count; ++shard) {
@@ -116,7 +125,9 @@ class FakeChunkServer final : public HeartbeatSink {
   uint64_t boot_epoch = 1;
   uint64_t incarnation = 1000;
   v1::ServerHealth health = v1::SERVER_HEALTH_OK;
-  bool obeys = true;          // carries commands out
+  bool obeys = true;  // carries commands out
+  uint64_t capacity_bytes = uint64_t{1} << 40;
+  bool is_small = false;      // so that what it holds shows in its used bytes
   bool no_placement = false;  // as registered
   int answers = 0;
   int resends = 0;  // times a full list was asked for
@@ -197,12 +208,19 @@ class FakeChunkServer final : public HeartbeatSink {
   std::vector<v1::CommandResult> results_;
 };
 
-// A leading master without its network, in virtual time, and its chunk servers.
+// A leading master without its network, in virtual time, and its chunk servers. Nothing is repaired
+// or rebalanced unless the test wants it.
 class HeartbeatWorld : public ::testing::Test {
  protected:
   static constexpr uint32_t kShards = 4;
 
-  HeartbeatWorld()
+  static RepairLimits NoRepair() {
+    RepairLimits limits;
+    limits.offers_max = 0;
+    return limits;
+  }
+
+  explicit HeartbeatWorld(RepairLimits repair = NoRepair())
       : executor_(sim_.MakeExecutor()),
         machine_(GroupId(1), kShards),
         log_(*executor_, machine_),
@@ -211,7 +229,12 @@ class HeartbeatWorld : public ::testing::Test {
         intake_(*executor_, view_, "cluster"),
         poller_(*executor_, view_, intake_, proposer_),
         copies_(*executor_, view_, intake_, proposer_),
-        loop_(*executor_, view_, intake_, proposer_, copies_) {
+        pictures_(view_),
+        copy_desk_(view_, copies_),
+        repair_(*executor_, view_, pictures_, copy_desk_, intake_, proposer_, 1, repair),
+        rebalance_(*executor_, view_, pictures_, copy_desk_),
+        loop_(*executor_, view_, intake_, proposer_, copies_, repair_, rebalance_) {
+    settings_.set_rebalance_auto(2);
     proposer_.Attach(&log_);
     proposer_.OnRole(log_.state());
     view_.BeginTerm(RaftTerm(1));
@@ -246,7 +269,7 @@ class HeartbeatWorld : public ::testing::Test {
       entry.set_name(absl::StrCat("name-", server->index().value()));
       entry.set_no_placement(server->no_placement);
     }
-    *registry.mutable_settings() = ServerDirectory().settings();
+    *registry.mutable_settings() = settings_;
     poller_.OnRegistry(registry);
   }
   void Configure(uint64_t version) {
@@ -363,7 +386,12 @@ class HeartbeatWorld : public ::testing::Test {
   HeartbeatIntake intake_;
   ConfigPoller poller_;
   CopyEngine copies_;
+  ClusterPictures pictures_;
+  CopyDesk copy_desk_;
+  RepairLoop repair_;
+  RebalanceLoop rebalance_;
   MaintenanceLoop loop_;
+  v1::Settings settings_ = DefaultSettings();
   std::vector<std::unique_ptr<FakeChunkServer>> servers_;
   std::map<uint32_t, bool> muted_;
   uint64_t registry_version_ = 0;

@@ -101,10 +101,10 @@ TEST_F(RepairPlannerTest, RefusalsSayWhetherToWaitToAddServersOrSpace) {
   const ChunkPicture everywhere = Picture({S(1), S(2), S(3), S(4), S(5)}, 5);
   EXPECT_THAT(Copy(everywhere), HasReason(v1::REASON_TOO_FEW_SERVERS));
   const ChunkPicture picture = Picture({S(1)}, 2);
-  for (size_t i = 1; i < 5; ++i) load_[i].incoming = 2;
+  for (size_t i = 1; i < 5; ++i) load_[i].incoming = 16;
   EXPECT_THAT(Copy(picture), HasReason(v1::REASON_OVERLOADED));
   load_.assign(5, {});
-  load_[0].outgoing = 4;
+  load_[0].outgoing = 16;
   EXPECT_THAT(Copy(picture), HasReason(v1::REASON_OVERLOADED));
   for (uint32_t i = 2; i <= 5; ++i) Server(i).used_bytes = Server(i).capacity_bytes - 1;
   view_ = cluster_.View();

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/container/btree_map.h"
+#include "common/base/rng.h"
+#include "common/env/executor.h"
+#include "protos/master_service.pb.h"
+#include "services/master/control/cluster_pictures.h"
+#include "services/master/control/copy_desk.h"
+#include "services/master/control/live_view.h"
+#include "services/master/control/order_desk.h"
+#include "services/master/control/proposer.h"
+#include "services/master/core/loss_breaker.h"
+#include "services/master/core/repair_planner.h"
+#include "services/master/core/repair_queue.h"
+
+namespace ballast::master {
+
+struct RepairLimits {
+  size_t examined_max = 2048;        // chunks looked at in a tick
+  size_t examined_fresh_max = 4096;  // and in one turn of a round that a death began
+  size_t offers_max = 256;           // needs dealt with in one step
+  size_t busy_max = 64;              // needs of one class found waiting for limits: enough
+  CopySlots slots;
+  // Before less urgent chunks are repaired, a fresh round gets so long to find the most urgent
+  // ones.
+  absl::Duration urgent_first = absl::Milliseconds(100);
+  // Surplus replicas are trimmed when nothing died or came back for so many heartbeat intervals.
+  int surplus_hold_intervals = 60;
+  size_t trims_proposed_max = 64;  // of surplus replicas, not answered yet
+  size_t verifies_under_way_max = 16;
+};
+
+// Keeps every chunk at its wanted number of replicas: repairs what lost some, most endangered
+// first, empties servers that drain, trims surplus replicas.
+//
+// Level-triggered: it finds what lacks something by walking (RepairQueue), decides with the planner
+// and offers copies; whatever fails is found again. A death begins a fresh round at once. While
+// many servers are silent together (LossBreaker) only last copies are repaired.
+//
+// Concurrency: everything on the executor; tasks it posted must not run after its end. Ownership:
+// references outlive it. What it knows lasts a term.
+class RepairLoop {
+ public:
+  RepairLoop(Executor& executor, LiveView& view, ClusterPictures& pictures, CopyDesk& copies,
+             HeartbeatIntake& intake, Proposer& proposer, uint64_t seed, RepairLimits limits = {});
+
+  // All of these: only while this node leads.
+  //
+  // A tick of the maintenance loop, after OnTransition for all that liveness had to tell.
+  void Tick();
+  void OnTransition(const Liveness::Transition& change);
+  // Servers began or ended to drain, came or went.
+  void OnRegistryChanged();
+  // Chunks whose replicas changed: looked at soon.
+  void Note(absl::Span<const ChunkHandle> handles);
+  // An operator's word that silent servers will not come back.
+  void ReleaseBreaker();
+
+  // --- for people ---
+  v1::RepairState State();
+  std::vector<v1::DrainState> Drains();
+  // Why nothing can be done for this chunk now; empty: nothing is known.
+  std::string BlockedReason(ChunkHandle handle);
+  uint64_t TrimCount() const;
+  // Empty, or what is so unusual that nothing should be rebalanced now.
+  std::string WhyNotRebalance();
+
+ private:
+  struct DrainProgress {
+    uint64_t bytes_most = 0;
+    double pct = 0;
+  };
+  // Made anew for each term.
+  struct Term {
+    RaftTerm number;
+    RepairQueue queue;
+    LossBreaker breaker;
+    SteadyTime fresh_since;
+    SteadyTime last_change;  // a server died or came back
+    uint64_t registry_version = 0;
+    uint64_t round = 0;
+    // Why chunks cannot be repaired, of this round and the one before; bounded.
+    absl::btree_map<ChunkHandle, std::pair<uint64_t, std::string>> blocked;
+    absl::btree_map<ServerIndex, DrainProgress> drains;
+    size_t trims_proposed = 0;
+  };
+
+  Term& Now();
+  void Walk(size_t examine_max);
+  void WalkOn();
+  void Repair();
+  RepairQueue::Verdict Take(ChunkHandle handle);
+  RepairQueue::Verdict Copy(const ChunkPicture& picture, ChunkNeed need);
+  RepairQueue::Verdict TrimSurplus(const ChunkPicture& picture);
+  RepairQueue::Verdict Block(ChunkHandle handle, const absl::Status& why);
+  void SeeRound(Term& term);
+  std::optional<ChunkPicture> Picture(ChunkHandle handle);
+  double CapacityShare(ServerIndex server) const;
+  void WakeWhenLanesFree();
+
+  Executor& executor_;
+  LiveView& view_;
+  ClusterPictures& pictures_;
+  CopyDesk& copies_;
+  OrderDesk orders_;
+  HeartbeatIntake& intake_;
+  Proposer& proposer_;
+  Rng rng_;
+  const RepairLimits limits_;
+  Term term_;
+  ClusterView servers_{{}};                    // of the step under way
+  std::vector<CopyLoad> loads_[kCopyBudgets];  // likewise, with what the step adds
+  bool walking_ = false;                       // a turn is posted
+  bool waking_ = false;                        // a timer waits for a lane
+};
+
+}  // namespace ballast::master
