@@ -149,6 +149,7 @@ struct Client::State {
         api(MakeGrpcMasterApi(cluster.cluster_id())),
         environment{RealPacer(), options.on_waiting, {StableHash(MakeUuid())}},
         metadata(*api, routing, environment, options.retry, options.rpc_timeout),
+        maintenance(metadata),
         transport(cluster.cluster_id(), options),
         health(options.avoid_failed_server),
         writer(metadata, transport, health, options),
@@ -162,6 +163,7 @@ struct Client::State {
   const std::unique_ptr<MasterApi> api;
   RetryEnvironment environment;
   MetadataClient metadata;
+  MaintenanceClient maintenance;
   ChunkIoTransport transport;
   ServerHealth health;
   ObjectWriter writer;
@@ -241,6 +243,8 @@ std::vector<MoveOutcome> Client::MoveReplicas(std::vector<v1::MoveReplicasReques
                                               absl::Duration call_timeout, Cancellation* cancel) {
   return state_->metadata.MoveReplicas(std::move(moves), call_timeout, CallControl{cancel, {}});
 }
+
+MaintenanceClient& Client::maintenance() { return state_->maintenance; }
 
 absl::StatusOr<v1::CheckBalanceResponse> Client::CheckBalance(Cancellation* cancel) {
   ASSIGN_OR_RETURN(const std::vector<GroupId> groups, state_->routing.Groups());

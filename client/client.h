@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "client/cancellation.h"
+#include "client/maintenance_client.h"
 #include "client/object_copier.h"
 #include "client/object_lister.h"
 #include "client/object_reader.h"
@@ -134,6 +135,9 @@ class Client {
 
   // How evenly the live servers are filled, as the first group that answers sees them.
   absl::StatusOr<v1::CheckBalanceResponse> CheckBalance(Cancellation* cancel = nullptr);
+
+  // Repair, rebalancing, drains: what the masters do by themselves, and words of an operator in it.
+  MaintenanceClient& maintenance();
 
   // One page of objects. To walk many, Lister saves calls.
   absl::StatusOr<ListResult> List(const ListOptions& options);

@@ -46,6 +46,14 @@ class MasterApi {
   BALLAST_MASTER_CALL(SetReplication);
   BALLAST_MASTER_CALL(MoveReplicas);
   BALLAST_MASTER_CALL(CheckBalance);
+  BALLAST_MASTER_CALL(GetMaintenance);
+  BALLAST_MASTER_CALL(PlanRebalance);
+  BALLAST_MASTER_CALL(StartRebalance);
+  BALLAST_MASTER_CALL(StopRebalance);
+  BALLAST_MASTER_CALL(ReleaseLossBreaker);
+  BALLAST_MASTER_CALL(Explain);
+  BALLAST_MASTER_CALL(Fsck);
+  BALLAST_MASTER_CALL(PurgeQuarantined);
   BALLAST_MASTER_CALL(ReportBadReplica);
   BALLAST_MASTER_CALL(ListServers);
   BALLAST_MASTER_CALL(GetGroupStatus);

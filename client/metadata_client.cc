@@ -295,4 +295,22 @@ absl::StatusOr<v1::CheckBalanceResponse> MetadataClient::CheckBalance(GroupId gr
   return Read<v1::CheckBalanceResponse>(Target(group), v1::CheckBalanceRequest(), control);
 }
 
+template <typename Response, typename Request>
+absl::StatusOr<Response> MetadataClient::AskLeader(GroupId group, const Request& request,
+                                                   const CallControl& control) {
+  return Read<Response>(Target(group), request, control);
+}
+#define BALLAST_ASK_LEADER(Method)                                         \
+  template absl::StatusOr<v1::Method##Response> MetadataClient::AskLeader( \
+      GroupId group, const v1::Method##Request& request, const CallControl& control)
+BALLAST_ASK_LEADER(GetMaintenance);
+BALLAST_ASK_LEADER(PlanRebalance);
+BALLAST_ASK_LEADER(StartRebalance);
+BALLAST_ASK_LEADER(StopRebalance);
+BALLAST_ASK_LEADER(ReleaseLossBreaker);
+BALLAST_ASK_LEADER(Explain);
+BALLAST_ASK_LEADER(Fsck);
+BALLAST_ASK_LEADER(PurgeQuarantined);
+#undef BALLAST_ASK_LEADER
+
 }  // namespace ballast::client

@@ -66,6 +66,11 @@ class MetadataClient {
                                                    const CallControl& control);
   absl::StatusOr<v1::ListServersResponse> ListServers(GroupId group, const CallControl& control);
   absl::StatusOr<v1::CheckBalanceResponse> CheckBalance(GroupId group, const CallControl& control);
+  // A question to a group's leader that changes no metadata, retried as a read is: one of the calls
+  // of maintenance.proto, or Explain.
+  template <typename Response, typename Request>
+  absl::StatusOr<Response> AskLeader(GroupId group, const Request& request,
+                                     const CallControl& control);
   // One member as it is, leader or not; one try.
   absl::StatusOr<v1::GetGroupStatusResponse> GroupStatus(const std::string& address,
                                                          Cancellation* cancel);

@@ -257,6 +257,9 @@ absl::Status Finish(const RawFlags& raw, CliOptions* options) {
       options->if_generation_match.has_value()) {
     return Misuse("--if-generation-match goes with one key");
   }
+  if (options->moves_shown > 1000) {
+    return Misuse("--moves: 0 to 1000");
+  }
   if (options->verb == "group join" || options->verb == "group leave") {
     return FinishGroup(raw, options);
   }
@@ -347,6 +350,26 @@ void DeclareClusterVerbs(CommandLine& line, CliOptions& options, RawFlags& raw) 
       .Footer("Example: ballast group join 1 127.0.0.1:7500");
   line.Verb("group leave", "Remove a group; its shards go to the others")
       .Positional("GROUP", &raw.group, "The group's number");
+  line.Verb("rebalance", "See how evenly servers are filled, plan and move");
+  line.Verb("rebalance check",
+            "Show which servers are over- and underloaded, and what is being done");
+  line.Verb("rebalance plan", "Make a plan and show it; nothing is moved")
+      .Uint("--moves", &options.moves_shown, "Show so many of its moves, 0 to 1000");
+  line.Verb("rebalance run", "Level the servers now, and show how far it is")
+      .Bool("--no-wait", &options.no_wait, "Begin it and return");
+  line.Verb("rebalance stop", "Begin no more moves");
+  line.Verb("repair", "Say a word in repair, which runs by itself");
+  line.Verb("repair all", "Repair everything, although many servers fell silent together");
+  line.Verb("drain", "Empty chunk servers: their chunks go elsewhere, nothing new comes")
+      .Positionals("SERVER", &options.servers, "Ids, names or addresses");
+  line.Verb("undrain", "Use chunk servers as before")
+      .Positionals("SERVER", &options.servers, "Ids, names or addresses");
+  line.Verb("fsck", "Look through all chunks for what is wrong with them")
+      .String("--purge", &options.purge,
+              "Delete this quarantined chunk, 16 hexadecimal digits, from --server")
+      .Strings("--server", &options.servers, "The server to purge it from");
+  line.Verb("explain", "Say why an object, a chunk or a chunk server is as it is")
+      .Positional("WHAT", &options.key, "A key, 16 hexadecimal digits of a chunk, or a server");
   line.Verb("settings", "Show the cluster's settings, or change those that are given")
       .Positional("ACTION", &raw.action, "show or set; may be left out", false)
       .String("--default-replicas", &raw.default_replicas,

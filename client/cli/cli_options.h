@@ -42,6 +42,12 @@ struct CliOptions {
   uint64_t limit = 0;  // 0: all
   bool long_form = false;
 
+  // drain, undrain; fsck --purge: one
+  std::vector<std::string> servers;
+  std::string purge;
+  uint32_t moves_shown = 0;  // rebalance plan
+  bool no_wait = false;      // rebalance run
+
   // group join, group leave
   uint32_t group = 0;
   std::vector<std::string> addresses;

@@ -13,7 +13,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "client/cli/command.h"
 #include "client/cli/json_output.h"
+#include "client/cli/maintenance_commands.h"
 #include "client/cli/progress_bar.h"
 #include "client/cli/text_output.h"
 #include "client/client.h"
@@ -21,6 +23,20 @@
 #include "common/base/status_macros.h"
 
 namespace ballast::client {
+
+bool Command::notes_wanted() const { return !options.quiet && ::isatty(STDERR_FILENO) != 0; }
+
+absl::Status Print(absl::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {
+    return absl::ErrnoToStatus(errno, "writing standard output");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status PrintEither(const Command& command, const std::string& json, const std::string& text) {
+  return Print(command.options.json ? json + "\n" : text);
+}
+
 namespace {
 
 constexpr int kFailed = 1;
@@ -34,28 +50,6 @@ constexpr absl::Duration kHealthTimeout = absl::Seconds(5);
 
 // Objects fetched and printed at once by ls.
 constexpr size_t kListStep = 1000;
-
-// One invocation with its client.
-struct Command {
-  const CliOptions& options;
-  Cancellation& cancel;
-  std::unique_ptr<Client> client;
-  bool failed = false;  // something went wrong and has been said already
-
-  bool notes_wanted() const { return !options.quiet && ::isatty(STDERR_FILENO) != 0; }
-};
-
-absl::Status Print(absl::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) != text.size()) {
-    return absl::ErrnoToStatus(errno, "writing standard output");
-  }
-  return absl::OkStatus();
-}
-
-// `json` if that is wanted, as a line, else `text`.
-absl::Status PrintEither(const Command& command, const std::string& json, const std::string& text) {
-  return Print(command.options.json ? json + "\n" : text);
-}
 
 void Note(absl::string_view text) {
   std::fprintf(stderr, "ballast: %.*s\n", static_cast<int>(text.size()), text.data());
@@ -218,7 +212,10 @@ absl::Status RunRm(Command& command) {
 
 absl::Status RunStatus(Command& command) {
   ASSIGN_OR_RETURN(const ClusterStatus status, command.client->Status(&command.cancel));
-  return PrintEither(command, StatusJson(status), StatusText(status));
+  if (command.options.json) {
+    return Print(StatusJson(status) + "\n");
+  }
+  return Print(StatusText(status) + MaintenanceSummary(command));
 }
 
 absl::Status RunServers(Command& command) {
@@ -312,7 +309,16 @@ absl::Status Run(Command& command) {
           {"servers", RunServers},
           {"group join", RunGroupJoin},
           {"group leave", RunGroupLeave},
-          {"settings", RunSettings}};
+          {"settings", RunSettings},
+          {"rebalance check", RunRebalanceCheck},
+          {"rebalance plan", RunRebalancePlan},
+          {"rebalance run", RunRebalanceRun},
+          {"rebalance stop", RunRebalanceStop},
+          {"repair all", RunRepairAll},
+          {"drain", RunDrain},
+          {"undrain", RunUndrain},
+          {"fsck", RunFsck},
+          {"explain", RunExplain}};
   if (command.options.verb == "health") {
     RETURN_IF_ERROR(RunHealth(command.options));
   } else {

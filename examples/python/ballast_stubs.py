@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-NAMES = ("common", "errors", "shardctl_service", "master_service", "chunkserver_data_service")
+NAMES = ("common", "errors", "maintenance", "shardctl_service", "master_service", "chunkserver_data_service")
 
 
 def _generate(folder):

@@ -320,6 +320,22 @@ absl::Status FakeMaster::Call(const std::string& address, const CallContext&,
   });
 }
 
+// Calls that answer nothing here.
+#define BALLAST_EMPTY_CALL(Method)                                                            \
+  absl::Status FakeMaster::Call(const std::string& address, const CallContext&,               \
+                                const v1::Method##Request&, v1::Method##Response* response) { \
+    return Run(#Method, address, response, nullptr, [] { return absl::OkStatus(); });         \
+  }
+BALLAST_EMPTY_CALL(GetMaintenance)
+BALLAST_EMPTY_CALL(PlanRebalance)
+BALLAST_EMPTY_CALL(StartRebalance)
+BALLAST_EMPTY_CALL(StopRebalance)
+BALLAST_EMPTY_CALL(ReleaseLossBreaker)
+BALLAST_EMPTY_CALL(Explain)
+BALLAST_EMPTY_CALL(Fsck)
+BALLAST_EMPTY_CALL(PurgeQuarantined)
+#undef BALLAST_EMPTY_CALL
+
 std::vector<v1::MoveReplicasRequest> FakeMaster::moves() const {
   absl::MutexLock lock(&mu_);
   return moves_;
