@@ -112,7 +112,7 @@ class ClientTest(ClusterCase):
             self.assertEqual(target["generation"], copied["generation"])
             self.assertEqual(source["generation"], copied["source_generation"])
             self.assertEqual(target["chunk_count"], 0 if size <= 4096 else -(-size // (16 * MIB)))
-        self.assertIn("not found", self.refused(1, "cp", "cp/missing", "cp/other").lower())
+        self.assertIn("no such object", self.refused(1, "cp", "cp/missing", "cp/other").lower())
         self.assertIn("onto itself", self.refused(2, "cp", "cp/to", "cp/to"))
         self.refused(1, "cp", "cp/from", "cp/to", "--if-generation-match", "0")
         self.assertEqual(self.done("cp", "cp/from", "cp/new", "--if-generation-match", "0",
