@@ -19,6 +19,17 @@ demo_compare() {
   say "all $(wc -l <"$DEMO/stored") objects came back bit for bit"
 }
 
+# Until a chunk server is dead and every chunk has all its copies again.
+demo_heal() {
+  local seconds=0
+  until "$BALLAST" servers | grep -q dead && "$BALLAST" fsck >/dev/null; do
+    [ "$seconds" -lt 60 ] || die "demo: not healed within a minute"
+    sleep 1
+    seconds=$((seconds + 1))
+  done
+  "$BALLAST" status
+}
+
 demo_end() {
   local code=$?
   stop_cluster >/dev/null 2>&1 || true
@@ -58,6 +69,8 @@ run_demo() {
   kill_process chunkserver1
   demo_compare
 
+  say "waiting until it is dead (3 missed heartbeats) and what it held has been copied from the others"
+  demo_heal
   say "killing the master (kill -9) and starting it again"
   kill_process master1
   start_process master1
