@@ -50,16 +50,27 @@ RepairLoop::Term& RepairLoop::Now() {
 // --- events --------------------------------------------------------------------------------------
 
 double RepairLoop::CapacityShare(ServerIndex server) const {
-  double own = 0;
+  // Those that were not heard in this term count as the mean of the others.
   double sum = 0;
+  double reported = 0;
+  double registered = 0;
   for (const v1::RegisteredServer& entry : view_.directory().registry().servers()) {
-    const ServerIndex index(entry.server_index());
-    const ServerReport* const report = view_.leader()->FindReport(index);
-    const double capacity = report == nullptr ? 0 : static_cast<double>(report->capacity_bytes);
-    sum += capacity;
-    own += index == server ? capacity : 0;
+    if (entry.state() == v1::SERVER_STATE_REMOVED || entry.no_placement()) {
+      continue;
+    }
+    ++registered;
+    const ServerReport* const report =
+        view_.leader()->FindReport(ServerIndex(entry.server_index()));
+    if (report != nullptr) {
+      ++reported;
+      sum += static_cast<double>(report->capacity_bytes);
+    }
   }
-  return sum == 0 ? 0 : own / sum;
+  const ServerReport* const own = view_.leader()->FindReport(server);
+  if (own == nullptr || sum == 0) {
+    return registered == 0 ? 0 : 1 / registered;
+  }
+  return static_cast<double>(own->capacity_bytes) / (sum * registered / reported);
 }
 
 void RepairLoop::OnTransition(const Liveness::Transition& change) {
@@ -145,7 +156,9 @@ void RepairLoop::WalkOn() {
 
 void RepairLoop::SeeRound(Term& term) {
   for (auto it = term.blocked.begin(); it != term.blocked.end();) {
-    it = it->second.first + 1 < term.round ? term.blocked.erase(it) : std::next(it);
+    const Blocked& blocked = it->second;
+    const bool old = blocked.round + 1 < term.round && blocked.until <= view_.Now();
+    it = old ? term.blocked.erase(it) : std::next(it);
   }
   const auto& draining = term.queue.counts().draining;
   for (const ServerView& server : servers_.servers()) {
@@ -220,6 +233,10 @@ RepairQueue::Verdict RepairLoop::Take(ChunkHandle handle) {
   if (view_.leader()->copies.HasChunk(handle)) {
     return RepairQueue::Verdict::kTaken;
   }
+  const auto blocked = term_.blocked.find(handle);
+  if (blocked != term_.blocked.end() && view_.Now() < blocked->second.until) {
+    return RepairQueue::Verdict::kBlocked;
+  }
   const std::optional<ChunkPicture> picture = Picture(handle);
   const ChunkNeed need = picture.has_value() ? Assess(*picture).need : ChunkNeed::kNone;
   switch (need) {
@@ -243,14 +260,16 @@ RepairQueue::Verdict RepairLoop::Copy(const ChunkPicture& picture, ChunkNeed nee
   if (!planned.ok()) {
     return ReasonOf(planned.status()) == v1::REASON_OVERLOADED
                ? RepairQueue::Verdict::kBusy
-               : Block(picture.handle, planned.status());
+               : Block(picture.handle, planned.status(), absl::ZeroDuration());
   }
   const CopyTask task{picture.handle, planned->target, planned->trim_from, purpose};
   const bool offered =
       copies_.TryOffer(task, planned->length_bytes, planned->sources.front(),
                        [this, handle = picture.handle](const absl::Status& status, uint64_t) {
-                         if (!status.ok()) {
-                           Block(handle, status);
+                         if (status.ok()) {
+                           Now().blocked.erase(handle);
+                         } else {
+                           Block(handle, status, view_.leader()->liveness.limits().interval);
                          }
                          Now().queue.Note({handle});
                          servers_ = pictures_.Servers();
@@ -267,9 +286,10 @@ RepairQueue::Verdict RepairLoop::Copy(const ChunkPicture& picture, ChunkNeed nee
   return RepairQueue::Verdict::kTaken;
 }
 
-RepairQueue::Verdict RepairLoop::Block(ChunkHandle handle, const absl::Status& why) {
-  if (term_.blocked.size() < kBlockedMax) {
-    term_.blocked[handle] = {term_.round, std::string(why.message())};
+RepairQueue::Verdict RepairLoop::Block(ChunkHandle handle, const absl::Status& why,
+                                       absl::Duration patience) {
+  if (term_.blocked.size() < kBlockedMax || term_.blocked.contains(handle)) {
+    term_.blocked[handle] = {term_.round, std::string(why.message()), view_.Now() + patience};
   }
   return RepairQueue::Verdict::kBlocked;
 }
@@ -355,7 +375,7 @@ v1::RepairState RepairLoop::State() {
   }
   absl::btree_map<std::string, uint64_t> reasons;
   for (const auto& [handle, why] : term.blocked) {
-    ++reasons[why.second];
+    ++reasons[why.why];
   }
   for (const auto& [why, count] : reasons) {
     state.add_blocked(absl::StrCat(count, count == 1 ? " chunk: " : " chunks: ", why));
@@ -393,7 +413,7 @@ std::vector<v1::DrainState> RepairLoop::Drains() {
 
 std::string RepairLoop::BlockedReason(ChunkHandle handle) {
   const auto it = Now().blocked.find(handle);
-  return it == term_.blocked.end() ? std::string() : it->second.second;
+  return it == term_.blocked.end() ? std::string() : it->second.why;
 }
 
 std::string RepairLoop::WhyNotRebalance() {

@@ -76,6 +76,11 @@ class RepairLoop {
     uint64_t bytes_most = 0;
     double pct = 0;
   };
+  struct Blocked {
+    uint64_t round = 0;
+    std::string why;
+    SteadyTime until;  // not tried again before
+  };
   // Made anew for each term.
   struct Term {
     RaftTerm number;
@@ -85,8 +90,9 @@ class RepairLoop {
     SteadyTime last_change;  // a server died or came back
     uint64_t registry_version = 0;
     uint64_t round = 0;
-    // Why chunks cannot be repaired, of this round and the one before; bounded.
-    absl::btree_map<ChunkHandle, std::pair<uint64_t, std::string>> blocked;
+    // Why chunks cannot be repaired now; those not found so again for a round are forgotten.
+    // Bounded.
+    absl::btree_map<ChunkHandle, Blocked> blocked;
     absl::btree_map<ServerIndex, DrainProgress> drains;
     size_t trims_proposed = 0;
   };
@@ -98,7 +104,8 @@ class RepairLoop {
   RepairQueue::Verdict Take(ChunkHandle handle);
   RepairQueue::Verdict Copy(const ChunkPicture& picture, ChunkNeed need);
   RepairQueue::Verdict TrimSurplus(const ChunkPicture& picture);
-  RepairQueue::Verdict Block(ChunkHandle handle, const absl::Status& why);
+  // `patience`: for how long it makes no sense to try again.
+  RepairQueue::Verdict Block(ChunkHandle handle, const absl::Status& why, absl::Duration patience);
   void SeeRound(Term& term);
   std::optional<ChunkPicture> Picture(ChunkHandle handle);
   double CapacityShare(ServerIndex server) const;

@@ -210,6 +210,36 @@ TEST_F(HealingTest, AnUnrepairableChunkDoesNotKeepOthersWaiting) {
   EXPECT_FALSE(repair_.State().blocked().empty());
 }
 
+TEST_F(HealingTest, ACopyThatFailsIsTriedAgainLaterNotAtOnce) {
+  StartServers(4);
+  Eager();
+  const ChunkHandle handle = Store({1, 2, 3}).handle;
+  server(4).refusals[v1::Command::kReplicate] = v1::REASON_COPY_FAILED;
+  sim_.RunFor(absl::Seconds(6));
+  Silence(3);
+  sim_.RunFor(absl::Seconds(45));
+  EXPECT_GE(Replicates(), 2u);
+  EXPECT_LE(Replicates(), 10u) << "once an interval";
+  EXPECT_NE(repair_.BlockedReason(handle), "");
+  server(4).refusals.clear();
+  sim_.RunFor(absl::Seconds(15));
+  EXPECT_EQ(Readable(handle).size(), 3u);
+  EXPECT_EQ(repair_.BlockedReason(handle), "");
+}
+
+TEST_F(HealingTest, ANewLeaderThatNeverHeardManyServersWaitsForThem) {
+  StartServers(10);
+  Eager();
+  const ChunkHandle handle = Store({1, 5, 6}).handle;
+  sim_.RunFor(absl::Seconds(6));
+  for (uint32_t s : {1, 2, 4, 7}) Silence(s);
+  LeadAnew();
+  for (uint32_t s : {3, 5, 6, 8, 9, 10}) server(s).Connect();
+  sim_.RunFor(absl::Seconds(60));
+  EXPECT_TRUE(repair_.State().only_last_copies());
+  EXPECT_EQ(Readable(handle).size(), 2u);
+}
+
 TEST_F(HealingTest, ANewLeaderRepairsNothingBeforeEveryServerWasHeardOrGivenUp) {
   StartServers(4);
   Eager();
