@@ -31,8 +31,15 @@ run_bench() {
 run_sim() {
   local seeds="${1:-1000..2000}"
   setup
-  build release raft_sim_test
+  build release raft_sim_test chunk_sim_test
   BALLAST_SIM_SEEDS="$seeds" build/release/tests/raft_sim_test
+  # What the simulated servers log of the faults done to them is of no interest unless one asks.
+  if [ -n "${BALLAST_SIM_LOG:-}${BALLAST_SIM_TRACE:-}" ]; then
+    BALLAST_SIM_SEEDS="$seeds" build/release/tests/chunk_sim_test
+  else
+    BALLAST_SIM_SEEDS="$seeds" build/release/tests/chunk_sim_test 2>build/chunk_sim.log ||
+      { grep -v ' [EWI] ' build/chunk_sim.log; return 1; }
+  fi
 }
 
 # fuzz [SECONDS]: what it finds new stays in build/fuzz/corpus; a crash is kept as build/fuzz/crash-*.

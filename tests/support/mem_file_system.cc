@@ -447,6 +447,24 @@ void MemFileSystem::Crash(Rng* rng) {
   names_ = durable_names_;
 }
 
+void MemFileSystem::EndProcess() {
+  absl::MutexLock lock(&mu_);
+  ++generation_;
+  locks_.clear();
+  fail_at_.reset();
+  failed_ = false;
+  failing_syncs_.clear();
+}
+
+std::optional<std::string> MemFileSystem::DurableContent(const std::string& path) const {
+  absl::MutexLock lock(&mu_);
+  const auto it = durable_names_.find(path);
+  if (it == durable_names_.end() || it->second->folder || names_.count(path) == 0) {
+    return std::nullopt;
+  }
+  return it->second->durable_content;
+}
+
 uint64_t MemFileSystem::operations() const {
   absl::MutexLock lock(&mu_);
   return operations_;

@@ -51,6 +51,14 @@ class MemFileSystem final : public FileSystem {
   // survives (the harshest plain case).
   void Crash(Rng* rng);
 
+  // The process that used the disk has ended, the machine has not: open files and locks become dead
+  // as in Crash, and its faults are cleared, but nothing is lost.
+  void EndProcess();
+
+  // What a power loss now would surely leave of this file: its synced bytes, if its name is synced.
+  // None if there is no such name on the disk, or its removal is not synced yet (it may come back).
+  std::optional<std::string> DurableContent(const std::string& path) const;
+
   // Mutating operations so far (writes, syncs, truncations, allocations, creations, renames,
   // removals, folder creations and syncs): the crash points of a run.
   uint64_t operations() const;

@@ -1,0 +1,396 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/sim/chunk_checkers.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "services/chunkserver/core/chunk_format.h"
+
+namespace ballast::testing {
+namespace {
+
+using chunkserver::StoreLayout;
+
+// The handle of a chunk file's path; none for other files.
+std::optional<ChunkHandle> HandleOf(absl::string_view path, const std::string& folder) {
+  if (!absl::StartsWith(path, StoreLayout(folder).ChunksFolder())) {
+    return std::nullopt;
+  }
+  uint64_t value = 0;
+  const std::vector<absl::string_view> parts = absl::StrSplit(path, '/');
+  if (parts.back().size() != 16 || !absl::SimpleHexAtoi(parts.back(), &value)) {
+    return std::nullopt;
+  }
+  return ChunkHandle(value);
+}
+
+}  // namespace
+
+ChunkChecker::ChunkChecker(SimScheduler& sim, uint64_t seed, GroupId group, uint32_t shard_count)
+    : sim_(sim), seed_(seed), log_(group, shard_count) {}
+
+void ChunkChecker::Violate(const std::string& what) {
+  if (violation_.empty()) {
+    violation_ = absl::StrCat("seed ", seed_, " at ",
+                              absl::FormatDuration(sim_.SteadyNow().SinceOrigin()), ": ", what);
+  }
+}
+
+void ChunkChecker::OnCommit(RaftIndex index, absl::string_view command) {
+  log_.Apply(index, command);
+}
+
+// --- disks --------------------------------------------------------------------------------------
+
+DiskId ChunkChecker::AddDisk(MemFileSystem& fs, const std::string& folder,
+                             const std::string& cluster_id) {
+  const DiskId id = disks_.size();
+  auto disk = std::make_unique<Disk>();
+  disk->fs = &fs;
+  disk->folder = folder;
+  disk->cluster_id = cluster_id;
+  disks_.push_back(std::move(disk));
+  fs.SetObserver([this, id](const std::string& what) { OnDiskOperation(id, what); });
+  return id;
+}
+
+void ChunkChecker::LoseDisk(DiskId disk) {
+  disks_[disk]->fs->SetObserver(nullptr);
+  disks_[disk]->lost = true;
+  for (auto& [handle, chunk] : chunks_) {
+    chunk.rotten.erase(disk);
+    if (chunk.sound.erase(disk) > 0) {
+      CheckNotLost(handle, chunk);
+    }
+  }
+}
+
+std::string ChunkChecker::PathOf(const Disk& disk, ChunkHandle handle) const {
+  return StoreLayout(disk.folder).ChunkFile(handle);
+}
+
+std::vector<ChunkHandle> ChunkChecker::ChunksOn(DiskId disk) const {
+  std::vector<ChunkHandle> handles;
+  for (const std::string& path : disks_[disk]->fs->Files()) {
+    if (const auto handle = HandleOf(path, disks_[disk]->folder)) {
+      handles.push_back(*handle);
+    }
+  }
+  return handles;
+}
+
+void ChunkChecker::Reexamine(DiskId disk) {
+  disks_[disk]->touched.clear();
+  for (ChunkHandle handle : ChunksOn(disk)) {
+    dirty_.insert({disk, handle});
+  }
+  for (const auto& [handle, chunk] : chunks_) {
+    if (chunk.sound.contains(disk)) {
+      dirty_.insert({disk, handle});
+    }
+  }
+}
+
+void ChunkChecker::OnRot(DiskId disk, ChunkHandle handle) {
+  const auto it = chunks_.find(handle);
+  if (it != chunks_.end() && it->second.sound.contains(disk)) {
+    it->second.rotten.insert(disk);
+  }
+  Examine(disk, handle);
+}
+
+void ChunkChecker::OnFoundCorrupt(DiskId disk, ChunkHandle handle) {
+  const auto it = chunks_.find(handle);
+  if (it != chunks_.end()) {
+    it->second.rotten.erase(disk);
+  }
+}
+
+void ChunkChecker::OnDiskOperation(DiskId id, const std::string& what) {
+  Disk& disk = *disks_[id];
+  const std::vector<absl::string_view> words = absl::StrSplit(what, ' ');
+  if (words[0] == "remove") {
+    if (const auto handle = HandleOf(words[1], disk.folder)) {
+      CheckRemoval(id, *handle);
+      dirty_.insert({id, *handle});
+      disk.touched.insert(*handle);
+    }
+  } else if (words[0] == "rename") {
+    for (const absl::string_view path : {words[1], words[2]}) {
+      if (const auto handle = HandleOf(path, disk.folder)) {
+        dirty_.insert({id, *handle});
+        disk.touched.insert(*handle);
+      }
+    }
+  } else if (absl::StartsWith(what, "sync folder")) {
+    for (ChunkHandle handle : std::exchange(disk.touched, {})) {
+      dirty_.insert({id, handle});
+    }
+  } else if (words[0] == "write" || words[0] == "truncate") {
+    if (const auto handle = HandleOf(words[1], disk.folder)) {
+      Violate(absl::StrCat("chunk ", handle->ToString(), " is changed in place: ", what));
+    }
+  }
+}
+
+void ChunkChecker::Examine(DiskId id, ChunkHandle handle) {
+  const auto it = chunks_.find(handle);
+  if (it == chunks_.end()) {
+    return;
+  }
+  const Disk& disk = *disks_[id];
+  bool sound = false;
+  if (!disk.lost) {
+    const std::optional<std::string> file = disk.fs->DurableContent(PathOf(disk, handle));
+    if (file.has_value() && file->size() > chunkserver::kChunkPrefixBytes) {
+      const auto header = chunkserver::DecodeChunkPrefix(
+          absl::string_view(*file).substr(0, chunkserver::kChunkPrefixBytes), file->size());
+      sound = header.ok() && header->handle == handle && header->cluster_id == disk.cluster_id &&
+              absl::string_view(*file).substr(chunkserver::kChunkPrefixBytes) == *it->second.bytes;
+    }
+  }
+  if (sound) {
+    it->second.sound.insert(id);
+    it->second.rotten.erase(id);
+  } else if (it->second.sound.erase(id) > 0) {
+    CheckNotLost(handle, it->second);
+  }
+}
+
+void ChunkChecker::AfterStep() {
+  for (const auto& [disk, handle] : std::exchange(dirty_, {})) {
+    Examine(disk, handle);
+  }
+}
+
+// --- rules --------------------------------------------------------------------------------------
+
+bool ChunkChecker::Needed(ChunkHandle handle, const Chunk& chunk) const {
+  if (old_folder_ && IsDoomed(handle)) {
+    return false;
+  }
+  return log_.FindChunk(handle) != nullptr || (chunk.acked && log_.IsReferenced(handle));
+}
+
+bool ChunkChecker::IsDoomed(ChunkHandle handle) const {
+  const master::Shard* const shard = log_.FindShard(handle.shard());
+  bool found = false;
+  if (shard != nullptr) {
+    shard->doomed().Export([&](const master::mlog::Doomed& entry) {
+      for (const master::mlog::Run& run : entry.chunks()) {
+        found = found || (handle.sequence() >= run.first_sequence() &&
+                          handle.sequence() - run.first_sequence() < run.count());
+      }
+    });
+  }
+  return found;
+}
+
+void ChunkChecker::CheckNotLost(ChunkHandle handle, const Chunk& chunk) {
+  if (chunk.sound.empty() && chunk.acked && Needed(handle, chunk)) {
+    Violate(absl::StrCat("I1: chunk ", handle.ToString(), " has no sound replica left"));
+  }
+}
+
+bool ChunkChecker::IsTrimmed(ChunkHandle handle, ServerIndex server) const {
+  const master::Shard* const shard = log_.FindShard(handle.shard());
+  return shard != nullptr && shard->trims().Contains(handle.sequence(), server);
+}
+
+int ChunkChecker::OthersThatCount(DiskId disk, ChunkHandle handle, const Chunk& chunk,
+                                  bool with_rotten) const {
+  std::set<DiskId> others = chunk.sound;
+  if (with_rotten) {
+    others.insert(chunk.rotten.begin(), chunk.rotten.end());
+  }
+  return static_cast<int>(std::count_if(others.begin(), others.end(), [&](DiskId other) {
+    return other != disk && !IsTrimmed(handle, disks_[other]->server);
+  }));
+}
+
+void ChunkChecker::CheckRemoval(DiskId id, ChunkHandle handle) {
+  Examine(id, handle);
+  ++counts_.removed;
+  const auto it = chunks_.find(handle);
+  const std::string name =
+      absl::StrCat("chunk ", handle.ToString(), " on server ", disks_[id]->server.value());
+  if (it == chunks_.end()) {
+    Violate(absl::StrCat("I6: ", name, " is removed, and nobody has ever written it"));
+    return;
+  }
+  const Chunk& chunk = it->second;
+  if (!chunk.sound.contains(id)) {
+    return;  // never durable, or damaged: it is no replica that counts
+  }
+  if (!Needed(handle, chunk)) {
+    if (!log_.IsProvableGarbage(handle) && !IsDoomed(handle)) {
+      Violate(absl::StrCat(
+          "I6: ", name, " is removed, and the log ",
+          log_.IsReferenced(handle) ? "has an open draft for it" : "cannot account for it"));
+    }
+    return;
+  }
+  const master::Shard* const shard = log_.FindShard(handle.shard());
+  const master::ChunkRecord* const record = log_.FindChunk(handle);
+  if (record == nullptr || !shard->trims().Contains(handle.sequence(), disks_[id]->server)) {
+    Violate(absl::StrCat("I2: ", name, " is removed, and no trim of it is logged"));
+    return;
+  }
+  ++counts_.removed_by_trim;
+  const int others = OthersThatCount(id, handle, chunk, /*with_rotten=*/true);
+  const int keep = static_cast<int>(record->wanted_replicas());
+  if (others < keep) {
+    Violate(absl::StrCat("I2: ", name, " is removed with ", others, " others, to keep are ", keep));
+  }
+}
+
+bool ChunkChecker::MayDestroy(DiskId disk, ChunkHandle handle) const {
+  const auto it = chunks_.find(handle);
+  if (it == chunks_.end() || !it->second.sound.contains(disk)) {
+    return true;
+  }
+  const bool matters =
+      Needed(handle, it->second) || (it->second.server_acked && log_.IsReferenced(handle));
+  return !matters || OthersThatCount(disk, handle, it->second, /*with_rotten=*/false) > 0;
+}
+
+bool ChunkChecker::MayDestroy(DiskId disk) const {
+  return std::all_of(chunks_.begin(), chunks_.end(),
+                     [&](const auto& entry) { return MayDestroy(disk, entry.first); });
+}
+
+void ChunkChecker::OnChunkMade(ChunkHandle handle, std::shared_ptr<const std::string> bytes) {
+  if (!chunks_.emplace(handle, Chunk{std::move(bytes), false, false, {}, {}}).second) {
+    Violate(absl::StrCat("handle ", handle.ToString(), " was given out twice"));
+  }
+}
+
+void ChunkChecker::OnServerAck(DiskId disk, ChunkHandle handle) {
+  Examine(disk, handle);
+  Chunk& chunk = chunks_.at(handle);
+  chunk.server_acked = true;
+  if (!chunk.sound.contains(disk)) {
+    Violate(absl::StrCat("I1: server ", disks_[disk]->server.value(), " acknowledges chunk ",
+                         handle.ToString(), ", which is not durable there"));
+  }
+}
+
+void ChunkChecker::OnChunkAcked(ChunkHandle handle) {
+  Chunk& chunk = chunks_.at(handle);
+  chunk.acked = true;
+  ++counts_.chunks_acked;
+  CheckNotLost(handle, chunk);
+}
+
+void ChunkChecker::OnRead(ChunkHandle handle, absl::string_view bytes) {
+  ++counts_.reads;
+  const auto it = chunks_.find(handle);
+  if (it == chunks_.end() || *it->second.bytes != bytes) {
+    Violate(absl::StrCat("I3: wrong bytes were returned for chunk ", handle.ToString()));
+  }
+}
+
+const std::string* ChunkChecker::BytesOf(ChunkHandle handle) const {
+  const auto it = chunks_.find(handle);
+  return it == chunks_.end() ? nullptr : it->second.bytes.get();
+}
+
+// --- liveness -----------------------------------------------------------------------------------
+
+void ChunkChecker::OnHeartbeat(const std::string& master, ServerIndex server,
+                               absl::Duration running) {
+  judges_[master].heard[server] = running;
+}
+
+void ChunkChecker::CheckLiveness(const std::string& master, master::LiveView& view,
+                                 absl::Duration running) {
+  master::LeaderState* const leader = view.leader();
+  if (leader == nullptr) {
+    return;
+  }
+  Judge& judge = judges_[master];
+  if (judge.term != leader->term()) {
+    judge = Judge{leader->term(), running, {}, {}};
+  }
+  for (const v1::RegisteredServer& server : view.directory().registry().servers()) {
+    const ServerIndex index(server.server_index());
+    if (server.state() == v1::SERVER_STATE_REMOVED ||
+        leader->liveness.state(index) != master::LivenessState::kDead) {
+      judge.dead.erase(index);
+      continue;
+    }
+    if (!judge.dead.insert(index).second) {
+      continue;
+    }
+    ++counts_.deaths;
+    const auto heard = judge.heard.find(index);
+    const absl::Duration since =
+        running - std::max(judge.term_began,
+                           heard == judge.heard.end() ? absl::ZeroDuration() : heard->second);
+    if (since < leader->liveness.limits().window()) {
+      Violate(absl::StrCat("I6: ", master, " declares server ", index.value(), " dead after ",
+                           absl::FormatDuration(since), " of silence"));
+    }
+  }
+}
+
+// --- the end ------------------------------------------------------------------------------------
+
+std::string ChunkChecker::Unfinished() const {
+  std::string out;
+  const auto add = [&](const auto&... what) {
+    if (out.size() < 800) {
+      absl::StrAppend(&out, "\n  ", what...);
+    }
+  };
+  log_.ForEachShard([&](const master::Shard& shard) {
+    if (shard.drafts().size() + shard.doomed().handle_count() + shard.trims().size() > 0) {
+      add("shard ", shard.id().value(), ": ", shard.drafts().size(), " drafts, ",
+          shard.doomed().handle_count(), " doomed, ", shard.trims().size(), " trims");
+    }
+  });
+  for (const auto& disk : disks_) {
+    if (disk->lost) {
+      continue;
+    }
+    for (const std::string& path : disk->fs->Files()) {
+      const auto handle = HandleOf(path, disk->folder);
+      if (handle.has_value() && !log_.IsReferenced(*handle)) {
+        add("garbage: ", path, " on server ", disk->server.value());
+      } else if (absl::StartsWith(path, StoreLayout(disk->folder).StagingFolder() + "/")) {
+        add("staging: ", path, " on server ", disk->server.value());
+      }
+    }
+  }
+  for (const auto& [handle, chunk] : chunks_) {
+    const master::ChunkRecord* const record = log_.FindChunk(handle);
+    if (record == nullptr) {
+      continue;
+    }
+    for (DiskId id : chunk.sound) {
+      const ServerIndex server = disks_[id]->server;
+      if ((record->FlagsOf(server) & master::ChunkRecord::kLogged) == 0) {
+        add("chunk ", handle.ToString(), " lies on server ", server.value(), " and is not logged");
+      }
+    }
+    for (ServerIndex server : record->LoggedServers()) {
+      const bool there = std::any_of(disks_.begin(), disks_.end(), [&](const auto& disk) {
+        const auto id = static_cast<DiskId>(&disk - disks_.data());
+        return disk->server == server && (chunk.sound.contains(id) || chunk.rotten.contains(id));
+      });
+      const bool lost = std::all_of(disks_.begin(), disks_.end(), [&](const auto& disk) {
+        return disk->server != server || disk->lost;
+      });
+      if (!there && !lost) {
+        add("chunk ", handle.ToString(), " is logged on server ", server.value(),
+            " and does not lie there");
+      }
+    }
+  }
+  return out;
+}
+
+}  // namespace ballast::testing
