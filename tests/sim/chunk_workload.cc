@@ -209,12 +209,12 @@ void SimClient::StartPut() {
     begin.set_chunk_count(put->parts.size());
     begin.set_chunk_bytes(static_cast<uint32_t>(length));
     Call({begin}, [this, put](const MasterAnswer& answer) {
-      if (!answer.status.ok() || answer.chunks.size() != put->parts.size()) {
+      if (!answer.status.ok() || answer.placed.chunks_size() != static_cast<int>(put->parts.size())) {
         GiveUp(put);
         return;
       }
       put->draft = answer.result.draft_id();
-      put->placements.assign(answer.chunks.rbegin(), answer.chunks.rend());
+      put->placements.assign(answer.placed.chunks().rbegin(), answer.placed.chunks().rend());
       WriteNextChunk(put);
     });
   });
@@ -269,8 +269,8 @@ void SimClient::WriteChunk(std::shared_ptr<Put> put, const v1::ChunkPlacement& p
           }
         }
         Call({more}, [this, put, tries](const MasterAnswer& allocated) {
-          if (allocated.status.ok() && allocated.chunks.size() == 1) {
-            WriteChunk(put, allocated.chunks[0], tries + 1);
+          if (allocated.status.ok() && allocated.placed.chunks_size() == 1) {
+            WriteChunk(put, allocated.placed.chunks(0), tries + 1);
           } else {
             GiveUp(put);
           }

@@ -5,7 +5,6 @@
 #include <memory>
 #include <string>
 #include <variant>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "common/types/shard_config.h"
@@ -75,9 +74,9 @@ struct MasterRequest {
 };
 struct MasterAnswer {
   absl::Status status;
-  master::mlog::Result result;             // mutations
-  std::vector<v1::ChunkPlacement> chunks;  // BeginWrite, AllocateChunks
-  v1::GetObjectResponse object;            // GetObject
+  master::mlog::Result result;        // mutations
+  v1::AllocateChunksResponse placed;  // BeginWrite, AllocateChunks
+  v1::GetObjectResponse object;       // GetObject
 };
 using MasterReply = std::function<void(MasterAnswer)>;
 

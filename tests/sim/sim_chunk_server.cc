@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/sim_chunk_server.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -64,9 +65,16 @@ SimChunkServer::SimChunkServer(ChunkWorld& world, Place place,
   heartbeat.zone = place_.zone;
   heartbeat.address = place_.address;
   heartbeat.incarnation = world_.rng().Next() | 1;
+  sources_ = std::make_unique<SimChunkSources>(world_, place_.node);
+  chunkserver::ChunkCopierOptions copies;
+  copies.stall_timeout = absl::Seconds(5);
+  copies.message_bytes = kBlockBytes;
+  copier_ = std::make_unique<chunkserver::ChunkCopier>(
+      *store_, [this](Task task) { CopyOnDisk(std::move(task)); }, *sources_, *control_, world_.sim,
+      copies);
   heartbeater_ = std::make_unique<chunkserver::Heartbeater>(
       std::move(heartbeat), *control_, world_.sim, gate_, *store_, *identity_, *std::move(fences),
-      [this](Task task) { OnDisk(std::move(task)); }, *streams_,
+      [this](Task task) { OnDisk(std::move(task)); }, *copier_, *streams_,
       chunkserver::Heartbeater::Callbacks{
           .register_server = [this] { Register(); },
           .on_fatal = [this](const absl::Status& status) { Fatal(status); }});
@@ -84,7 +92,9 @@ SimChunkServer::~SimChunkServer() {
   place_.fs->FailAfter(1);
   gate_->Close();
   hops_.clear();
+  EndCopies();
   heartbeater_.reset();
+  copier_.reset();
   streams_.reset();
   disk_.reset();
   control_.reset();
@@ -97,6 +107,34 @@ void SimChunkServer::OnDisk(Task task) {
   const int64_t delay = world_.rng().OneIn(40) ? 20 * most : most;
   disk_->RunAfter(absl::Microseconds(world_.rng().Below(static_cast<uint64_t>(delay) + 1)),
                   std::move(task));
+}
+
+void SimChunkServer::CopyOnDisk(Task task) {
+  const uint64_t id = ++last_copy_task_;
+  copy_tasks_[id] = std::move(task);
+  OnDisk([this, id] {
+    const auto it = copy_tasks_.find(id);
+    if (it != copy_tasks_.end()) {
+      Task due = std::move(it->second);
+      copy_tasks_.erase(it);
+      due();
+    }
+  });
+}
+
+// A copier cannot be destroyed in the middle of a copy; on a disk that takes nothing any more it can
+// be brought to an end without a trace.
+void SimChunkServer::EndCopies() {
+  if (copier_ == nullptr) {
+    return;
+  }
+  copier_->Cancel();
+  while (copier_->running() > 0) {
+    sources_->EndAll();
+    for (auto& [id, task] : std::exchange(copy_tasks_, {})) {
+      task();
+    }
+  }
 }
 
 void SimChunkServer::Fatal(const absl::Status& status) {
@@ -291,6 +329,35 @@ void SimChunkServer::Read(ChunkHandle handle, ReadReply reply) {
     store_->CountRead(handle);
     bytes.resize(*got);
     reply(std::move(bytes));
+  });
+}
+
+void SimChunkServer::ReadPart(ChunkHandle handle, uint64_t offset, uint64_t bytes_max,
+                              ChunkPartReply reply) {
+  OnDisk([this, handle, offset, bytes_max, reply = std::move(reply)] {
+    const auto chunk = store_->Open(handle);
+    if (!chunk.ok()) {
+      reply(chunk.status());
+      return;
+    }
+    const auto& header = (*chunk)->header;
+    ChunkPart part;
+    part.offset = offset;
+    if (offset < header.length_bytes) {
+      const uint64_t first = offset / kBlockBytes;
+      const uint64_t count =
+          std::min<uint64_t>(bytes_max / kBlockBytes, header.blocks.size() - first);
+      part.data = std::make_shared<std::string>(count * kBlockBytes, '\0');
+      const auto got = store_->ReadBlocks(**chunk, first, count, part.data->data());
+      if (!got.ok()) {
+        reply(got.status());
+        return;
+      }
+      part.data->resize(*got);
+      part.blocks.assign(header.blocks.begin() + static_cast<std::ptrdiff_t>(first),
+                         header.blocks.begin() + static_cast<std::ptrdiff_t>(first + count));
+    }
+    reply(std::move(part));
   });
 }
 

@@ -10,11 +10,13 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "services/chunkserver/control/chunk_copier.h"
 #include "services/chunkserver/control/heartbeater.h"
 #include "services/chunkserver/control/post_gate.h"
 #include "services/chunkserver/store/chunk_store.h"
 #include "services/chunkserver/store/server_identity.h"
 #include "tests/sim/chunk_world.h"
+#include "tests/sim/sim_chunk_sources.h"
 #include "tests/sim/sim_process.h"
 #include "tests/support/mem_file_system.h"
 
@@ -59,6 +61,8 @@ class SimChunkServer {
              std::vector<std::string> rest, WriteReply reply);
   // The whole chunk.
   void Read(ChunkHandle handle, ReadReply reply);
+  // Whole blocks from `offset` on, for another server's copy.
+  void ReadPart(ChunkHandle handle, uint64_t offset, uint64_t bytes_max, ChunkPartReply reply);
 
  private:
   struct Hop {
@@ -71,6 +75,8 @@ class SimChunkServer {
     bool committing = false;
   };
   void OnDisk(Task task);
+  void CopyOnDisk(Task task);
+  void EndCopies();
   void Register();
   void WatchShardctl();
   void Fatal(const absl::Status& status);
@@ -91,6 +97,10 @@ class SimChunkServer {
   std::unique_ptr<chunkserver::ServerIdentity> identity_;
   std::unique_ptr<chunkserver::ChunkStore> store_;
   std::unique_ptr<chunkserver::MasterStreams> streams_;
+  std::unique_ptr<SimChunkSources> sources_;
+  uint64_t last_copy_task_ = 0;
+  std::map<uint64_t, Task> copy_tasks_;  // on the disk pool
+  std::unique_ptr<chunkserver::ChunkCopier> copier_;
   std::unique_ptr<chunkserver::Heartbeater> heartbeater_;
   bool news_posted_ = false;
   bool fatal_ = false;

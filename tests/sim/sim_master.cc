@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/sim_master.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "common/types/error.h"
 #include "services/master/control/object_reads.h"
+#include "services/master/control/write_replies.h"
 #include "services/master/core/commands.h"
 #include "services/master/core/requests.h"
 
@@ -15,30 +15,6 @@ namespace {
 
 using master::mlog::Command;
 using master::mlog::Result;
-
-template <typename Request>
-master::PlacementRequest ToPlacement(const Request& request, uint32_t wanted, uint32_t required) {
-  master::PlacementRequest placement;
-  placement.chunk_count = request.chunk_count();
-  placement.wanted_replicas = wanted;
-  placement.required_replicas = required;
-  placement.chunk_bytes = request.chunk_bytes();
-  placement.avoid_server_ids.assign(request.avoid_server_ids().begin(),
-                                    request.avoid_server_ids().end());
-  return placement;
-}
-
-void AddPlacements(ShardId shard, const std::vector<master::Placement>& placements,
-                   MasterAnswer& answer) {
-  const uint64_t count = std::min<uint64_t>(answer.result.allocated().count(), placements.size());
-  for (uint64_t i = 0; i < count; ++i) {
-    v1::ChunkPlacement& chunk = answer.chunks.emplace_back();
-    chunk.set_handle(ChunkHandle(shard, answer.result.allocated().first_sequence() + i).value());
-    for (const v1::ReplicaLocation& server : placements[i]) {
-      *chunk.add_servers() = server;
-    }
-  }
-}
 
 MasterAnswer Failed(const absl::Status& status) {
   MasterAnswer answer;
@@ -172,14 +148,14 @@ void SimMaster::Begin(const v1::BeginWriteRequest& request, MasterReply reply) {
   const uint32_t wanted =
       request.wanted_replicas() == 0 ? settings.default_replicas() : request.wanted_replicas();
   const uint32_t required = std::min(settings.min_replicas(), wanted);
-  auto placements = view_.PlaceChunks(ToPlacement(request, wanted, required));
+  auto placements = view_.PlaceChunks(master::ToPlacement(request, wanted, required));
   if (!placements.ok()) {
     reply(Failed(placements.status()));
     return;
   }
   Mutate(master::ToCommand(shard, request, wanted, required, ContextNow()), std::move(reply),
          [shard, placements = *std::move(placements)](MasterAnswer& answer) {
-           AddPlacements(shard, placements, answer);
+           master::AddPlacements(shard, answer.result.allocated(), placements, answer.placed);
            return absl::OkStatus();
          });
 }
@@ -188,12 +164,13 @@ void SimMaster::Allocate(const v1::AllocateChunksRequest& request, MasterReply r
   const ShardId shard = master::ShardOfId(request.draft_id());
   Mutate(master::ToCommand(shard, request), std::move(reply),
          [this, shard, request](MasterAnswer& answer) -> absl::Status {
-           auto placements = view_.PlaceChunks(ToPlacement(request, answer.result.wanted_replicas(),
+           auto placements = view_.PlaceChunks(master::ToPlacement(request, answer.result.wanted_replicas(),
                                                            answer.result.required_replicas()));
            if (!placements.ok()) {
              return placements.status();
            }
-           AddPlacements(shard, *placements, answer);
+           master::AddPlacements(shard, answer.result.allocated(), *std::move(placements),
+                                 answer.placed);
            return absl::OkStatus();
          });
 }
