@@ -12,6 +12,9 @@
 namespace ballast::testing {
 namespace {
 
+// Longer than any pause of a server with a delete in its queue.
+constexpr absl::Duration kLateDelete = absl::Seconds(30);
+
 using chunkserver::StoreLayout;
 
 // The handle of a chunk file's path; none for other files.
@@ -61,8 +64,8 @@ void ChunkChecker::LoseDisk(DiskId disk) {
   disks_[disk]->fs->SetObserver(nullptr);
   disks_[disk]->lost = true;
   for (auto& [handle, chunk] : chunks_) {
-    chunk.rotten.erase(disk);
     if (chunk.sound.erase(disk) > 0) {
+      chunk.rotten[disk] = Entitled();
       CheckNotLost(handle, chunk);
     }
   }
@@ -97,16 +100,37 @@ void ChunkChecker::Reexamine(DiskId disk) {
 void ChunkChecker::OnRot(DiskId disk, ChunkHandle handle) {
   const auto it = chunks_.find(handle);
   if (it != chunks_.end() && it->second.sound.contains(disk)) {
-    it->second.rotten.insert(disk);
+    it->second.rotten[disk] = absl::InfiniteDuration();
+    disks_[disk]->rotting.insert(handle);
   }
   Examine(disk, handle);
 }
 
-void ChunkChecker::OnFoundCorrupt(DiskId disk, ChunkHandle handle) {
-  const auto it = chunks_.find(handle);
-  if (it != chunks_.end()) {
-    it->second.rotten.erase(disk);
+absl::Duration ChunkChecker::Entitled() const {
+  return sim_.SteadyNow().SinceOrigin() + kLateDelete;
+}
+
+void ChunkChecker::LookForNoticed(DiskId disk, chunkserver::ChunkStore& store) {
+  for (ChunkHandle handle : std::set<ChunkHandle>(disks_[disk]->rotting)) {
+    const auto facts = store.Stat(handle);
+    if (facts.ok() ? facts->state == chunkserver::ReplicaState::kCorrupt : store.serving()) {
+      disks_[disk]->rotting.erase(handle);
+      std::map<DiskId, absl::Duration>& rotten = chunks_.at(handle).rotten;
+      if (rotten.contains(disk)) {
+        rotten[disk] = Entitled();
+      }
+    }
   }
+}
+
+std::optional<ChunkHandle> ChunkChecker::SomeChunk() const {
+  for (int tries = 0; tries < 8 && !chunks_.empty(); ++tries) {
+    const ChunkHandle handle = made_[sim_.rng().Below(made_.size())];
+    if (log_.FindChunk(handle) != nullptr) {
+      return handle;
+    }
+  }
+  return std::nullopt;
 }
 
 void ChunkChecker::OnDiskOperation(DiskId id, const std::string& what) {
@@ -195,19 +219,29 @@ void ChunkChecker::CheckNotLost(ChunkHandle handle, const Chunk& chunk) {
   }
 }
 
-bool ChunkChecker::IsTrimmed(ChunkHandle handle, ServerIndex server) const {
+std::optional<int> ChunkChecker::KeepOf(ChunkHandle handle, ServerIndex server) const {
   const master::Shard* const shard = log_.FindShard(handle.shard());
-  return shard != nullptr && shard->trims().Contains(handle.sequence(), server);
+  const master::ChunkRecord* const record = log_.FindChunk(handle);
+  if (shard == nullptr || record == nullptr) {
+    return std::nullopt;
+  }
+  const std::optional<uint32_t> keep = shard->trims().KeepOf(handle.sequence(), server);
+  if (!keep.has_value()) {
+    return std::nullopt;
+  }
+  return static_cast<int>(*keep == 0 ? record->wanted_replicas() : *keep);
 }
 
 int ChunkChecker::OthersThatCount(DiskId disk, ChunkHandle handle, const Chunk& chunk,
                                   bool with_rotten) const {
   std::set<DiskId> others = chunk.sound;
-  if (with_rotten) {
-    others.insert(chunk.rotten.begin(), chunk.rotten.end());
+  for (const auto& [rotten, until] : chunk.rotten) {
+    if (with_rotten && until > sim_.SteadyNow().SinceOrigin()) {
+      others.insert(rotten);
+    }
   }
   return static_cast<int>(std::count_if(others.begin(), others.end(), [&](DiskId other) {
-    return other != disk && !IsTrimmed(handle, disks_[other]->server);
+    return other != disk && !KeepOf(handle, disks_[other]->server).has_value();
   }));
 }
 
@@ -233,17 +267,16 @@ void ChunkChecker::CheckRemoval(DiskId id, ChunkHandle handle) {
     }
     return;
   }
-  const master::Shard* const shard = log_.FindShard(handle.shard());
-  const master::ChunkRecord* const record = log_.FindChunk(handle);
-  if (record == nullptr || !shard->trims().Contains(handle.sequence(), disks_[id]->server)) {
+  const std::optional<int> keep = KeepOf(handle, disks_[id]->server);
+  if (!keep.has_value()) {
     Violate(absl::StrCat("I2: ", name, " is removed, and no trim of it is logged"));
     return;
   }
   ++counts_.removed_by_trim;
   const int others = OthersThatCount(id, handle, chunk, /*with_rotten=*/true);
-  const int keep = static_cast<int>(record->wanted_replicas());
-  if (others < keep) {
-    Violate(absl::StrCat("I2: ", name, " is removed with ", others, " others, to keep are ", keep));
+  if (others < *keep) {
+    Violate(
+        absl::StrCat("I2: ", name, " is removed with ", others, " others, to keep are ", *keep));
   }
 }
 
@@ -266,6 +299,7 @@ void ChunkChecker::OnChunkMade(ChunkHandle handle, std::shared_ptr<const std::st
   if (!chunks_.emplace(handle, Chunk{std::move(bytes), false, false, {}, {}}).second) {
     Violate(absl::StrCat("handle ", handle.ToString(), " was given out twice"));
   }
+  made_.push_back(handle);
 }
 
 void ChunkChecker::OnServerAck(DiskId disk, ChunkHandle handle) {
@@ -347,10 +381,20 @@ std::string ChunkChecker::Unfinished() const {
     }
   };
   log_.ForEachShard([&](const master::Shard& shard) {
-    if (shard.drafts().size() + shard.doomed().handle_count() + shard.trims().size() > 0) {
+    if (shard.drafts().size() + shard.doomed().handle_count() > 0) {
       add("shard ", shard.id().value(), ": ", shard.drafts().size(), " drafts, ",
-          shard.doomed().handle_count(), " doomed, ", shard.trims().size(), " trims");
+          shard.doomed().handle_count(), " doomed");
     }
+    shard.trims().ForEach([&](uint64_t sequence, ServerIndex server, uint32_t keep) {
+      // That of a server that was removed waits for its return.
+      const bool lost = std::all_of(disks_.begin(), disks_.end(), [&](const auto& disk) {
+        return disk->server != server || disk->lost;
+      });
+      if (!lost) {
+        add("chunk ", ChunkHandle(shard.id(), sequence).ToString(), " has a trim on server ",
+            server.value(), " that keeps ", keep);
+      }
+    });
   });
   for (const auto& disk : disks_) {
     if (disk->lost) {
@@ -372,7 +416,8 @@ std::string ChunkChecker::Unfinished() const {
     }
     for (DiskId id : chunk.sound) {
       const ServerIndex server = disks_[id]->server;
-      if ((record->FlagsOf(server) & master::ChunkRecord::kLogged) == 0) {
+      if ((record->FlagsOf(server) & master::ChunkRecord::kLogged) == 0 &&
+          record->LoggedServers().size() < kReplicasMax) {
         add("chunk ", handle.ToString(), " lies on server ", server.value(), " and is not logged");
       }
     }

@@ -38,7 +38,8 @@ using DiskId = size_t;
 //       silent for a window of its judge's own running time
 //
 // Bytes that the faults destroyed are on the faults' account: MayDestroy says what they may, and a
-// replica that rotted unnoticed still counts where a master was entitled to count it.
+// replica that rotted counts for I2 until some time after its server noticed, since a delete that
+// was rightly ordered before may be carried out late.
 //
 // A master that runs on an old copy of its folder holds deleted objects' chunks to its own clock:
 // once there was one, doomed chunks, which no object has any more, may go before their time.
@@ -66,12 +67,14 @@ class ChunkChecker {
   // Everything on it may have changed (power loss, rot).
   void Reexamine(DiskId disk);
   void OnRot(DiskId disk, ChunkHandle handle);
-  // The server has found a replica corrupt: it is known not to count.
-  void OnFoundCorrupt(DiskId disk, ChunkHandle handle);
+  // To be called when the server may have noticed damage to its replicas.
+  void LookForNoticed(DiskId disk, chunkserver::ChunkStore& store);
   // True if the log could do without this replica, or this disk.
   bool MayDestroy(DiskId disk, ChunkHandle handle) const;
   bool MayDestroy(DiskId disk) const;
   std::vector<ChunkHandle> ChunksOn(DiskId disk) const;
+  // Any chunk that the log has; none if it has none.
+  std::optional<ChunkHandle> SomeChunk() const;
 
   // --- chunks and clients ---
   void OnChunkMade(ChunkHandle handle, std::shared_ptr<const std::string> bytes);
@@ -109,8 +112,9 @@ class ChunkChecker {
     std::shared_ptr<const std::string> bytes;
     bool server_acked = false;  // by any server
     bool acked = false;
-    std::set<DiskId> sound;   // durable and whole
-    std::set<DiskId> rotten;  // damaged by the faults, and no server has noticed
+    std::set<DiskId> sound;  // durable and whole
+    // Taken by the faults, and until when a master may still have counted it.
+    std::map<DiskId, absl::Duration> rotten;
   };
   struct Disk {
     MemFileSystem* fs = nullptr;
@@ -119,6 +123,7 @@ class ChunkChecker {
     ServerIndex server;
     bool lost = false;
     std::set<ChunkHandle> touched;  // names that changed and were not synced
+    std::set<ChunkHandle> rotting;  // rot that the server has not noticed
   };
   struct Judge {
     RaftTerm term;
@@ -132,7 +137,9 @@ class ChunkChecker {
   // Whether the log needs sound replicas of it.
   bool Needed(ChunkHandle handle, const Chunk& chunk) const;
   bool IsDoomed(ChunkHandle handle) const;
-  bool IsTrimmed(ChunkHandle handle, ServerIndex server) const;
+  absl::Duration Entitled() const;
+  // What the log knows of this replica's trim: how many others are to be kept; none without a trim.
+  std::optional<int> KeepOf(ChunkHandle handle, ServerIndex server) const;
   int OthersThatCount(DiskId disk, ChunkHandle handle, const Chunk& chunk, bool with_rotten) const;
   void Examine(DiskId disk, ChunkHandle handle);
   void CheckNotLost(ChunkHandle handle, const Chunk& chunk);
@@ -142,6 +149,7 @@ class ChunkChecker {
   const uint64_t seed_;
   master::MasterMachine log_;
   std::map<ChunkHandle, Chunk> chunks_;
+  std::vector<ChunkHandle> made_;
   std::vector<std::unique_ptr<Disk>> disks_;
   std::set<std::pair<DiskId, ChunkHandle>> dirty_;
   std::map<std::string, Judge> judges_;

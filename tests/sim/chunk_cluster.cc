@@ -252,15 +252,18 @@ void ChunkCluster::StartImpostor(size_t number, Folder folder) {
                                              std::vector<std::string>{place.address});
 }
 
-// How much of the log an old copy has: up to a moment at which no write was open (a draft that was
-// open then, and was committed since, would be expired by such a master: docs/testing.md).
+// How much of the log an old copy has: up to a moment at which no write and no trim was open
+// (a draft that was open then, and was committed since, would be expired by such a master:
+// docs/testing.md).
 uint64_t ChunkCluster::OldFolder() {
   const uint64_t most = rng().Below(group_->committed() + 1);
   master::MasterMachine machine(GroupId(1), profile_.shards);
   uint64_t found = 0;
   for (uint64_t index = 1; index <= most; ++index) {
     machine.Apply(RaftIndex(index), group_->entry(index).command);
-    found = machine.Count().drafts == 0 ? index : found;
+    bool open = machine.Count().drafts > 0;
+    machine.ForEachShard([&](const master::Shard& shard) { open |= !shard.trims().empty(); });
+    found = open ? found : index;
   }
   return found;
 }
@@ -343,6 +346,37 @@ void ChunkCluster::StartClients() {
   }
 }
 
+void ChunkCluster::StartMoving() {
+  moving_ = true;
+  sim_.At(absl::Milliseconds(rng().Between(10, 800)), [this] {
+    if (moving_) {
+      MoveSomething();
+      StartMoving();
+    }
+  });
+}
+
+void ChunkCluster::MoveSomething() {
+  const std::optional<ChunkHandle> handle = checker_.SomeChunk();
+  const int registered = shardctl_.registry().servers_size();
+  if (!handle.has_value() || registered == 0) {
+    return;
+  }
+  master::CopyTask task;
+  task.handle = *handle;
+  task.target = ServerIndex(static_cast<uint32_t>(rng().Between(1, registered)));
+  const master::ServerList logged = checker_.log().FindChunk(*handle)->LoggedServers();
+  if (!logged.empty() && !rng().OneIn(3)) {
+    task.source = logged[rng().Below(logged.size())];
+  }
+  for (MasterSlot& slot : masters_) {
+    if (slot.process != nullptr && slot.process->leads() && !slot.impostor) {
+      slot.process->OfferCopy(
+          task, [this](const absl::Status& status) { copies_done_ += status.ok() ? 1 : 0; });
+    }
+  }
+}
+
 bool ChunkCluster::RunUntil(const std::function<bool()>& done, absl::Duration limit) {
   bool finished = false;
   sim_.RunUntilTrue(
@@ -384,6 +418,7 @@ void ChunkCluster::ReadEverything() {
 
 void ChunkCluster::Converge() {
   Trace("converge");
+  moving_ = false;
   network_.Heal();
   network_.profile() = ChunkNetwork::Profile();
   network_.profile().loss_per_mille = 0;

@@ -79,6 +79,9 @@ class ChunkCluster {
   const Profile& profile() const { return profile_; }
   SimClient& client(size_t number) { return *clients_[number]; }
   void StartClients();
+  // Until Converge somebody asks for copies and moves of chunks at random, of whoever believes to
+  // lead.
+  void StartMoving();
   // Steps until the time is over, `done`, or a rule is broken.
   bool RunUntil(const std::function<bool()>& done, absl::Duration limit);
   void RunFor(absl::Duration span) {
@@ -91,6 +94,7 @@ class ChunkCluster {
   const std::string& violation() const { return checker_.violation(); }
   uint32_t trace_hash() const { return trace_; }
   uint64_t puts() const;
+  uint64_t copies_done() const { return copies_done_; }
   void Trace(const std::string& event);
 
  private:
@@ -111,6 +115,7 @@ class ChunkCluster {
   v1::Settings MakeSettings() const;
   std::string NewUuid();
   uint64_t OldFolder();
+  void MoveSomething();
   // Tells the checker which heartbeats a master accepted.
   StreamHub::Taps MakeTaps();
   void ReadEverything();
@@ -131,6 +136,8 @@ class ChunkCluster {
   std::vector<std::unique_ptr<SimClient>> clients_;
   uint64_t heartbeats_before_ = 0;  // accepted from the sender of the one being handled
   RaftTerm impostor_term_;          // highest that an impostor has led in
+  bool moving_ = false;
+  uint64_t copies_done_ = 0;
   uint32_t trace_ = 0;
 };
 

@@ -49,6 +49,7 @@ ChunkCluster::Profile ProfileOf(uint64_t seed) {
 
 struct Total {
   uint64_t puts = 0;
+  uint64_t copies = 0;
   uint64_t acked = 0;
   uint64_t reads = 0;
   uint64_t removed = 0;
@@ -61,6 +62,7 @@ struct Total {
 uint32_t Live(uint64_t seed, absl::Duration faults_for, std::string* violation, Total* total) {
   ChunkCluster cluster(seed, ProfileOf(seed));
   cluster.StartClients();
+  cluster.StartMoving();
   cluster.RunFor(absl::Seconds(3));
   ChunkFaults faults(cluster, /*harsh=*/seed % 2 == 0);
   faults.Start();
@@ -70,6 +72,7 @@ uint32_t Live(uint64_t seed, absl::Duration faults_for, std::string* violation, 
   cluster.Converge();
   *violation = cluster.violation();
   total->puts += cluster.puts();
+  total->copies += cluster.copies_done();
   total->acked += cluster.checker().counts().chunks_acked;
   total->reads += cluster.checker().counts().reads;
   total->removed += cluster.checker().counts().removed;
@@ -97,10 +100,10 @@ TEST_F(ChunkSimTest, KeepsItsPromisesUnderFaults) {
     ASSERT_EQ(violation, "") << "again: BALLAST_SIM_SEEDS=" << seed
                              << " build/release/tests/chunk_sim_test";
   }
-  std::cout << "seeds " << first << ".." << last << ": " << total.puts << " puts, " << total.acked
-            << " chunks acknowledged, " << total.reads << " chunks read, " << total.removed
-            << " removed, " << total.trimmed << " of them trimmed, " << total.deaths
-            << " servers declared dead\n";
+  std::cout << "seeds " << first << ".." << last << ": " << total.puts << " puts, " << total.copies
+            << " copies and moves, " << total.acked << " chunks acknowledged, " << total.reads
+            << " chunks read, " << total.removed << " removed, " << total.trimmed
+            << " of them trimmed, " << total.deaths << " servers declared dead\n";
   for (const auto& [kind, count] : total.faults) {
     std::cout << "  " << count << " x " << kind << "\n";
   }

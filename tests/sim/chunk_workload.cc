@@ -209,7 +209,8 @@ void SimClient::StartPut() {
     begin.set_chunk_count(put->parts.size());
     begin.set_chunk_bytes(static_cast<uint32_t>(length));
     Call({begin}, [this, put](const MasterAnswer& answer) {
-      if (!answer.status.ok() || answer.placed.chunks_size() != static_cast<int>(put->parts.size())) {
+      if (!answer.status.ok() ||
+          answer.placed.chunks_size() != static_cast<int>(put->parts.size())) {
         GiveUp(put);
         return;
       }

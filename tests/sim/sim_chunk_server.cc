@@ -78,6 +78,7 @@ SimChunkServer::SimChunkServer(ChunkWorld& world, Place place,
       chunkserver::Heartbeater::Callbacks{
           .register_server = [this] { Register(); },
           .on_fatal = [this](const absl::Status& status) { Fatal(status); }});
+  process_.SetAfterTurn([this] { world_.checker.LookForNoticed(place_.disk, *store_); });
   control_->Post([this] { heartbeater_->Start(); });
   control_->Post([this] { WatchShardctl(); });
   OnDisk([this] {
@@ -88,6 +89,7 @@ SimChunkServer::SimChunkServer(ChunkWorld& world, Place place,
 }
 
 SimChunkServer::~SimChunkServer() {
+  process_.SetAfterTurn(nullptr);
   // Nothing that is destroyed here may still act on the disk.
   place_.fs->FailAfter(1);
   gate_->Close();
@@ -122,8 +124,8 @@ void SimChunkServer::CopyOnDisk(Task task) {
   });
 }
 
-// A copier cannot be destroyed in the middle of a copy; on a disk that takes nothing any more it can
-// be brought to an end without a trace.
+// A copier cannot be destroyed in the middle of a copy; on a disk that takes nothing any more it
+// can be brought to an end without a trace.
 void SimChunkServer::EndCopies() {
   if (copier_ == nullptr) {
     return;

@@ -30,15 +30,13 @@ class SimChunkSources::Stream final : public chunkserver::SourceStream,
     });
     SimChunkServer* const there = world_.server_at(request_.source.address());
     if (there == nullptr) {
-      Later(absl::Milliseconds(1), [](Stream& self) {
-        self.Finish(absl::UnavailableError("connection refused"));
-      });
+      Later(absl::Milliseconds(1),
+            [](Stream& self) { self.Finish(absl::UnavailableError("connection refused")); });
       return;
     }
     const NetNode source = there->place().node;
-    world_.network.Send(node_, source, [self = shared_from_this(), source, number] {
-      self->Ask(source, number);
-    });
+    world_.network.Send(node_, source,
+                        [self = shared_from_this(), source, number] { self->Ask(source, number); });
   }
   void Cancel() override {
     Later(absl::ZeroDuration(),

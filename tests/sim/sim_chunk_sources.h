@@ -22,8 +22,8 @@ struct ChunkPart {
 using ChunkPartReply = std::function<void(absl::StatusOr<ChunkPart>)>;
 
 // Where a simulated chunk server's copier gets its bytes: other servers' stores, over the simulated
-// network, the twin of GrpcChunkSources. Messages may be lost, which ends their stream after a while,
-// and now and then one arrives with a flipped bit.
+// network, the twin of GrpcChunkSources. Messages may be lost, which ends their stream after a
+// while, and now and then one arrives with a flipped bit.
 //
 // Concurrency: one thread.
 class SimChunkSources final : public chunkserver::ChunkSources {

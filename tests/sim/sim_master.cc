@@ -36,7 +36,8 @@ SimMaster::SimMaster(ChunkWorld& world, Place place, GroupLog& log,
       proposer_(*executor_, world.sim, machine_),
       intake_(*executor_, view_, place_.cluster_id),
       poller_(*executor_, view_, intake_, proposer_),
-      maintenance_(*executor_, view_, intake_, proposer_),
+      copies_(*executor_, view_, intake_, proposer_),
+      maintenance_(*executor_, view_, intake_, proposer_, copies_),
       expiry_(*executor_, machine_, proposer_, master::ExpiryLoop::Options()) {
   world_.streams.Listen(place_.address, place_.node, place_.cluster_id, intake_, *executor_);
   log_ = log.Open(place_.member, *executor_, machine_);
@@ -71,8 +72,10 @@ void SimMaster::OnRole(const ReplicatedLog::State& state) {
   world_.trace(
       absl::StrCat(place_.name, leads ? " leads term " : " follows in term ", state.term.value()));
   if (view_.leader() != nullptr && (!leads || view_.leader()->term() != state.term)) {
+    const absl::Status why = NotLeaderError(leads ? place_.address : std::string());
+    copies_.EndTerm(why);
     view_.EndTerm();
-    intake_.DropAll(NotLeaderError(leads ? place_.address : std::string()));
+    intake_.DropAll(why);
   }
   if (leads && view_.leader() == nullptr) {
     view_.BeginTerm(state.term);
@@ -123,6 +126,17 @@ void SimMaster::Handle(MasterRequest request, MasterReply reply) {
   });
 }
 
+void SimMaster::OfferCopy(const master::CopyTask& task,
+                          std::function<void(const absl::Status&)> done) {
+  executor_->Post([this, task, done = std::move(done)] {
+    if (leads()) {
+      copies_.Offer(task, [done](const absl::StatusOr<master::CopyOutcome>& outcome) {
+        done(outcome.ok() ? outcome->status : outcome.status());
+      });
+    }
+  });
+}
+
 void SimMaster::Mutate(Command command, MasterReply reply, Complete complete) {
   if (const auto serving = machine_.Serving(ShardId(command.shard())); !serving.ok()) {
     reply(Failed(serving.status()));
@@ -164,8 +178,8 @@ void SimMaster::Allocate(const v1::AllocateChunksRequest& request, MasterReply r
   const ShardId shard = master::ShardOfId(request.draft_id());
   Mutate(master::ToCommand(shard, request), std::move(reply),
          [this, shard, request](MasterAnswer& answer) -> absl::Status {
-           auto placements = view_.PlaceChunks(master::ToPlacement(request, answer.result.wanted_replicas(),
-                                                           answer.result.required_replicas()));
+           auto placements = view_.PlaceChunks(master::ToPlacement(
+               request, answer.result.wanted_replicas(), answer.result.required_replicas()));
            if (!placements.ok()) {
              return placements.status();
            }

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "services/master/control/config_poller.h"
+#include "services/master/control/copy_engine.h"
 #include "services/master/control/expiry_loop.h"
 #include "services/master/control/heartbeat_intake.h"
 #include "services/master/control/live_view.h"
@@ -45,6 +46,8 @@ class SimMaster {
 
   // A client's call has arrived; `reply` runs in this process.
   void Handle(MasterRequest request, MasterReply reply);
+  // Somebody wants a copy or a move, if this process believes that it leads. `done`: how it ended.
+  void OfferCopy(const master::CopyTask& task, std::function<void(const absl::Status&)> done);
 
  private:
   void OnRole(const ReplicatedLog::State& state);
@@ -68,6 +71,7 @@ class SimMaster {
   master::Proposer proposer_;
   master::HeartbeatIntake intake_;
   master::ConfigPoller poller_;
+  master::CopyEngine copies_;
   master::MaintenanceLoop maintenance_;
   master::ExpiryLoop expiry_;
   std::unique_ptr<ReplicatedLog> log_;
