@@ -287,7 +287,15 @@ bool ChunkChecker::MayDestroy(DiskId disk, ChunkHandle handle) const {
   }
   const bool matters =
       Needed(handle, it->second) || (it->second.server_acked && log_.IsReferenced(handle));
-  return !matters || OthersThatCount(disk, handle, it->second, /*with_rotten=*/false) > 0;
+  if (!matters) {
+    return true;
+  }
+  // A master that has not noticed counts the replica as one of those to keep. With two or more to
+  // keep, and one such replica, whatever it orders leaves a sound one.
+  const int sound = OthersThatCount(disk, handle, it->second, /*with_rotten=*/false);
+  const int counted = OthersThatCount(disk, handle, it->second, /*with_rotten=*/true);
+  const master::ChunkRecord* const record = log_.FindChunk(handle);
+  return sound > 0 && counted == sound && (record == nullptr || record->wanted_replicas() > 1);
 }
 
 bool ChunkChecker::MayDestroy(DiskId disk) const {

@@ -17,7 +17,8 @@ namespace ballast::testing {
 //   * any process may be killed, paused, cut off and restarted at any time, any number at once
 //   * any disk may lose power: what was not synced is gone or torn
 //   * rot and the loss of whole disks never take the last sound replica, trimmed ones not counted,
-//     that the log needs (ChunkChecker::MayDestroy)
+//     that the log needs; nor a second one before the first was noticed; nor one of an object that
+//     wants a single replica, which is what a move would rely on (ChunkChecker::MayDestroy)
 //   * a master with an old, empty or foreign folder gets no clients, and runs for less time than a
 //     draft takes to expire (docs/testing.md says why)
 //

@@ -205,7 +205,7 @@ void SimClient::StartPut() {
     v1::BeginWriteRequest begin;
     *begin.mutable_request() = NewRequest(session);
     begin.set_key(put->key);
-    begin.set_wanted_replicas(world_.rng().OneIn(4) ? 1 + world_.rng().Below(3) : 0);
+    begin.set_wanted_replicas(world_.rng().OneIn(40) ? 1 : (world_.rng().OneIn(5) ? 2 : 0));
     begin.set_chunk_count(put->parts.size());
     begin.set_chunk_bytes(static_cast<uint32_t>(length));
     Call({begin}, [this, put](const MasterAnswer& answer) {

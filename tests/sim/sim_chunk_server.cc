@@ -72,12 +72,14 @@ SimChunkServer::SimChunkServer(ChunkWorld& world, Place place,
   copier_ = std::make_unique<chunkserver::ChunkCopier>(
       *store_, [this](Task task) { CopyOnDisk(std::move(task)); }, *sources_, *control_, world_.sim,
       copies);
+  traffic_ = std::make_unique<chunkserver::TrafficControl>(*control_, world_.sim);
   heartbeater_ = std::make_unique<chunkserver::Heartbeater>(
       std::move(heartbeat), *control_, world_.sim, gate_, *store_, *identity_, *std::move(fences),
-      [this](Task task) { OnDisk(std::move(task)); }, *copier_, *streams_,
+      [this](Task task) { OnDisk(std::move(task)); }, *copier_, *traffic_, *streams_,
       chunkserver::Heartbeater::Callbacks{
           .register_server = [this] { Register(); },
-          .on_fatal = [this](const absl::Status& status) { Fatal(status); }});
+          .on_fatal = [this](const absl::Status& status) { Fatal(status); },
+          .on_settings = [this](const v1::Settings& s) { traffic_->SetLimits(s); }});
   process_.SetAfterTurn([this] { world_.checker.LookForNoticed(place_.disk, *store_); });
   control_->Post([this] { heartbeater_->Start(); });
   control_->Post([this] { WatchShardctl(); });
@@ -97,6 +99,7 @@ SimChunkServer::~SimChunkServer() {
   EndCopies();
   heartbeater_.reset();
   copier_.reset();
+  traffic_.reset();
   streams_.reset();
   disk_.reset();
   control_.reset();

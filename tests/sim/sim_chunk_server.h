@@ -13,6 +13,7 @@
 #include "services/chunkserver/control/chunk_copier.h"
 #include "services/chunkserver/control/heartbeater.h"
 #include "services/chunkserver/control/post_gate.h"
+#include "services/chunkserver/control/traffic_control.h"
 #include "services/chunkserver/store/chunk_store.h"
 #include "services/chunkserver/store/server_identity.h"
 #include "tests/sim/chunk_world.h"
@@ -101,6 +102,7 @@ class SimChunkServer {
   uint64_t last_copy_task_ = 0;
   std::map<uint64_t, Task> copy_tasks_;  // on the disk pool
   std::unique_ptr<chunkserver::ChunkCopier> copier_;
+  std::unique_ptr<chunkserver::TrafficControl> traffic_;
   std::unique_ptr<chunkserver::Heartbeater> heartbeater_;
   bool news_posted_ = false;
   bool fatal_ = false;

@@ -37,7 +37,11 @@ SimMaster::SimMaster(ChunkWorld& world, Place place, GroupLog& log,
       intake_(*executor_, view_, place_.cluster_id),
       poller_(*executor_, view_, intake_, proposer_),
       copies_(*executor_, view_, intake_, proposer_),
-      maintenance_(*executor_, view_, intake_, proposer_, copies_),
+      pictures_(view_),
+      copy_desk_(view_, copies_),
+      repair_(*executor_, view_, pictures_, copy_desk_, intake_, proposer_, /*seed=*/1),
+      rebalance_(*executor_, view_, pictures_, copy_desk_),
+      maintenance_(*executor_, view_, intake_, proposer_, copies_, repair_, rebalance_),
       expiry_(*executor_, machine_, proposer_, master::ExpiryLoop::Options()) {
   world_.streams.Listen(place_.address, place_.node, place_.cluster_id, intake_, *executor_);
   log_ = log.Open(place_.member, *executor_, machine_);

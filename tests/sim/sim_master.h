@@ -12,6 +12,8 @@
 #include "services/master/control/live_view.h"
 #include "services/master/control/maintenance_loop.h"
 #include "services/master/control/proposer.h"
+#include "services/master/control/rebalance_loop.h"
+#include "services/master/control/repair_loop.h"
 #include "services/master/core/commands.h"
 #include "services/master/core/master_machine.h"
 #include "services/master/core/placement_view.h"
@@ -72,6 +74,10 @@ class SimMaster {
   master::HeartbeatIntake intake_;
   master::ConfigPoller poller_;
   master::CopyEngine copies_;
+  master::ClusterPictures pictures_;
+  master::CopyDesk copy_desk_;
+  master::RepairLoop repair_;
+  master::RebalanceLoop rebalance_;
   master::MaintenanceLoop maintenance_;
   master::ExpiryLoop expiry_;
   std::unique_ptr<ReplicatedLog> log_;

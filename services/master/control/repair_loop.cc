@@ -184,8 +184,9 @@ void RepairLoop::Repair() {
   Term& term = Now();
   const SteadyTime now = view_.Now();
   const bool searching = term.queue.fresh_round() && now - term.fresh_since < limits_.urgent_first;
-  const bool quiet = now - term.last_change >=
-                     view_.leader()->liveness.limits().interval * limits_.surplus_hold_intervals;
+  const bool quiet =
+      !HoldsUnaccounted() && now - term.last_change >= view_.leader()->liveness.limits().interval *
+                                                           limits_.surplus_hold_intervals;
   const NeedClass last = term.breaker.open() || searching ? NeedClass::kOneLeft
                          : quiet                          ? NeedClass::kSurplus
                                                           : NeedClass::kDrain;
@@ -421,10 +422,23 @@ std::string RepairLoop::WhyNotRebalance() {
   if (term.breaker.open()) {
     return "many servers are silent together";
   }
+  if (HoldsUnaccounted()) {
+    return "chunk servers hold chunks that this metadata cannot account for, so it may be old: "
+           "'ballast fsck' names them";
+  }
   if (term.round == 0 || term.queue.counts().unsettled_shards > 0) {
     return "not all servers have reported yet";
   }
   return "";
+}
+
+bool RepairLoop::HoldsUnaccounted() const {
+  for (const ServerView& server : servers_.servers()) {
+    if (server.managed && view_.leader()->garbage.QuarantinedCount(server.server) > 0) {
+      return true;
+    }
+  }
+  return false;
 }
 
 uint64_t RepairLoop::TrimCount() const {

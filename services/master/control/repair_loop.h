@@ -110,6 +110,9 @@ class RepairLoop {
   std::optional<ChunkPicture> Picture(ChunkHandle handle);
   double CapacityShare(ServerIndex server) const;
   void WakeWhenLanesFree();
+  // Some server reports chunks that this group never gave out, as far as its metadata knows: the
+  // metadata may be old or foreign, and nothing that ends in a delete should be begun by it.
+  bool HoldsUnaccounted() const;
 
   Executor& executor_;
   LiveView& view_;
