@@ -149,7 +149,9 @@ void SimChunkServer::Fatal(const absl::Status& status) {
   world_.trace(absl::StrCat(place_.name, " ends: ", status.message()));
   world_.sim.At(absl::ZeroDuration(), [weak = std::weak_ptr<SimChunkServer*>(alive_), status] {
     if (const auto self = weak.lock()) {
-      (*self)->on_fatal_(status);
+      // It ends this server, and with it the original of what runs here.
+      const auto on_fatal = (*self)->on_fatal_;
+      on_fatal(status);
     }
   });
 }
