@@ -29,6 +29,12 @@ run_bench() {
 }
 
 run_sim() {
+  if [ "${1:-}" = --mutants ]; then
+    shift
+    . cmake/dev/mutants.sh
+    run_mutants "$@"
+    return
+  fi
   local seeds="${1:-1000..2000}"
   setup
   build release raft_sim_test chunk_sim_test

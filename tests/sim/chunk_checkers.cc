@@ -85,8 +85,14 @@ std::vector<ChunkHandle> ChunkChecker::ChunksOn(DiskId disk) const {
   return handles;
 }
 
-void ChunkChecker::Reexamine(DiskId disk) {
+void ChunkChecker::OnProcessEnd(DiskId disk) {
   disks_[disk]->touched.clear();
+  for (ChunkHandle handle : std::exchange(disks_[disk]->rotting, {})) {
+    std::map<DiskId, absl::Duration>& rotten = chunks_.at(handle).rotten;
+    if (rotten.contains(disk)) {
+      rotten[disk] = Entitled();
+    }
+  }
   for (ChunkHandle handle : ChunksOn(disk)) {
     dirty_.insert({disk, handle});
   }

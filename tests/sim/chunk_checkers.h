@@ -64,8 +64,9 @@ class ChunkChecker {
   void SetServer(DiskId disk, ServerIndex server) { disks_[disk]->server = server; }
   // The disk is gone for ever.
   void LoseDisk(DiskId disk);
-  // Everything on it may have changed (power loss, rot).
-  void Reexamine(DiskId disk);
+  // Its process ended, perhaps with the power: everything on it may have changed, and what it
+  // verified is to be verified again.
+  void OnProcessEnd(DiskId disk);
   void OnRot(DiskId disk, ChunkHandle handle);
   // To be called when the server may have noticed damage to its replicas.
   void LookForNoticed(DiskId disk, chunkserver::ChunkStore& store);

@@ -325,7 +325,7 @@ void ChunkCluster::KillServer(size_t number, bool power_loss) {
   } else {
     slot.fs->EndProcess();
   }
-  checker_.Reexamine(slot.place.disk);
+  checker_.OnProcessEnd(slot.place.disk);
 }
 
 void ChunkCluster::LoseServer(size_t number) {

@@ -8,6 +8,7 @@ The second half plants a violation of each rule, so that no rule is silently dea
 
 import os
 import re
+import subprocess
 import sys
 import unittest
 
@@ -54,6 +55,13 @@ class TidyTest(unittest.TestCase):
             f for f in FILES if f.endswith(CODE + (".proto",)) or
             (is_script(f) and not f.endswith("CMakeLists.txt"))
         ])
+
+    def test_planted_bugs_still_apply(self):
+        for path in FILES:
+            if path.startswith("tests/sim/mutants/") and path.endswith(".patch"):
+                tried = subprocess.run(["patch", "-p1", "--dry-run", "--force", "--silent", "-i", path],
+                                       cwd=TOP, capture_output=True, text=True, check=False)
+                self.assertEqual(tried.returncode, 0, path + "\n" + tried.stdout + tried.stderr)
 
     def test_files_are_short(self):
         self.check(rules.length, [f for f in FILES if f.endswith(CODE + (".proto",)) or is_script(f)])
