@@ -210,14 +210,6 @@ absl::Status RunRm(Command& command) {
   return absl::OkStatus();
 }
 
-absl::Status RunStatus(Command& command) {
-  ASSIGN_OR_RETURN(const ClusterStatus status, command.client->Status(&command.cancel));
-  if (command.options.json) {
-    return Print(StatusJson(status) + "\n");
-  }
-  return Print(StatusText(status) + MaintenanceSummary(command));
-}
-
 absl::Status RunServers(Command& command) {
   ASSIGN_OR_RETURN(const ClusterStatus status, command.client->Status(&command.cancel));
   if (!status.servers.ok() && !command.options.quiet) {

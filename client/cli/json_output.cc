@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/str_format.h"
+#include "client/cli/maintenance_text.h"
 #include "client/cli/text_output.h"
 #include "common/types/error.h"
 
@@ -159,7 +160,18 @@ std::string RemovedJson(const std::string& key, uint64_t generation, const absl:
   return Dump({{"key", key}, {"removed", true}, {"generation", generation}});
 }
 
-std::string StatusJson(const ClusterStatus& status) {
+std::string StatusJson(const ClusterStatus& status,
+                       const std::vector<MaintenanceClient::OfGroup>& groups) {
+  Json maintenance = Json::array();
+  for (const MaintenanceClient::OfGroup& group : groups) {
+    Json of_group = {{"group", group.group}};
+    const Json state =
+        Json::parse(MessageJson(group.maintenance), nullptr, /*allow_exceptions=*/false);
+    if (state.is_object()) {
+      of_group.update(state);
+    }
+    maintenance.push_back(std::move(of_group));
+  }
   Json members = Json::array();
   for (const MemberStatus& member : status.members) {
     members.push_back(Member(member));
@@ -173,6 +185,7 @@ std::string StatusJson(const ClusterStatus& status) {
                {"config_version", status.config_version},
                {"members", members},
                {"servers", servers},
+               {"maintenance", maintenance},
                {"settings", Settings(status.registry.settings())}};
   if (!status.servers.ok()) {
     json["servers_error"] = Error(status.servers.status());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "client/client.h"
 
@@ -19,7 +20,10 @@ std::string ReplicasJson(const std::string& key, uint32_t wanted_replicas);
 std::string GetJson(const GetResult& result, const std::string& file, absl::Duration took);
 // `status` OK: removed.
 std::string RemovedJson(const std::string& key, uint64_t generation, const absl::Status& status);
-std::string StatusJson(const ClusterStatus& status);
+// `groups`: what each group's leader does by itself (GetMaintenanceResponse, in Protocol Buffers'
+// JSON form, under "maintenance"); empty if none could be asked.
+std::string StatusJson(const ClusterStatus& status,
+                       const std::vector<MaintenanceClient::OfGroup>& groups);
 std::string ServersJson(const ClusterStatus& status);
 std::string ConfigurationJson(const v1::Configuration& configuration);
 std::string SettingsJson(const v1::Settings& settings);

@@ -11,7 +11,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "client/cli/json_output.h"
 #include "client/cli/maintenance_text.h"
+#include "client/cli/text_output.h"
 #include "common/base/status_macros.h"
 
 namespace ballast::client {
@@ -222,17 +224,22 @@ absl::Status RunExplain(Command& command) {
   return PrintEither(command, MessageJson(explanation), ExplanationText(explanation));
 }
 
-std::string MaintenanceSummary(Command& command) {
-  const auto groups = command.client->maintenance().State(
+absl::Status RunStatus(Command& command) {
+  ASSIGN_OR_RETURN(const ClusterStatus status, command.client->Status(&command.cancel));
+  // A master that cannot be asked is told of by the cluster's state already.
+  const auto asked = command.client->maintenance().State(
       0, {&command.cancel, RetryLimits{.total = absl::Seconds(2)}});
-  std::string text;
-  if (groups.ok()) {
-    for (const MaintenanceClient::OfGroup& group : *groups) {
-      if (groups->size() > 1) absl::StrAppend(&text, "group ", group.group, "\n");
-      absl::StrAppend(&text, MaintenanceText(group.maintenance));
-    }
+  const std::vector<MaintenanceClient::OfGroup> groups =
+      asked.ok() ? *asked : std::vector<MaintenanceClient::OfGroup>();
+  if (command.options.json) {
+    return Print(StatusJson(status, groups) + "\n");
   }
-  return text;
+  std::string text = StatusText(status);
+  for (const MaintenanceClient::OfGroup& group : groups) {
+    if (groups.size() > 1) absl::StrAppend(&text, "group ", group.group, "\n");
+    absl::StrAppend(&text, MaintenanceText(group.maintenance));
+  }
+  return Print(text);
 }
 
 }  // namespace ballast::client

@@ -1,12 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <string>
-
 #include "absl/status/status.h"
 #include "client/cli/command.h"
 
-// The verbs about repair, rebalancing, drains and damaged chunks.
+// The verbs about the cluster's state, repair, rebalancing, drains and damaged chunks.
 
 namespace ballast::client {
 
@@ -19,7 +17,7 @@ absl::Status RunDrain(Command& command);
 absl::Status RunUndrain(Command& command);
 absl::Status RunFsck(Command& command);
 absl::Status RunExplain(Command& command);
-// What 'status' adds to the cluster's state; empty if the masters cannot be asked.
-std::string MaintenanceSummary(Command& command);
+// The cluster's state, and what the masters do by themselves, if they can be asked.
+absl::Status RunStatus(Command& command);
 
 }  // namespace ballast::client

@@ -12,7 +12,7 @@ demo_put() {
 demo_compare() {
   local file key
   while read -r file key; do
-    "$BALLAST" get "$key" "$DEMO/back"
+    "$BALLAST" get --quiet "$key" "$DEMO/back"
     cmp "$file" "$DEMO/back" || die "demo: $key came back different"
     rm -f "$DEMO/back"
   done <"$DEMO/stored"
@@ -28,6 +28,22 @@ demo_heal() {
     seconds=$((seconds + 1))
   done
   "$BALLAST" status
+}
+
+# Until the empty server is in use and the others have given it its share.
+demo_level() {
+  local seconds=0
+  until "$BALLAST" servers | grep "$(cluster address chunkserver5)" | grep -q alive; do
+    [ "$seconds" -lt 30 ] || die "demo: the new chunk server is not in use after 30 s"
+    sleep 1
+    seconds=$((seconds + 1))
+  done
+  "$BALLAST" rebalance run
+  "$BALLAST" rebalance check
+  "$BALLAST" servers
+  if "$BALLAST" rebalance check | grep -q underloaded; then
+    die "demo: the new chunk server is still underloaded"
+  fi
 }
 
 demo_end() {
@@ -50,17 +66,24 @@ run_demo() {
   CLUSTER_FOLDER="$DEMO/cluster"
   trap demo_end EXIT
 
-  say "starting shardctl, a master and 4 chunk servers in $DEMO/cluster"
-  start_cluster "$DEMO/cluster" --servers 4 --any-ports
+  say "starting shardctl, a master and 4 chunk servers of 400 MiB each in $DEMO/cluster"
+  start_cluster "$DEMO/cluster" --servers 4 --capacity 400MiB --any-ports
   "$BALLAST" servers
 
   : >"$DEMO/stored"
-  head -c 200M /dev/urandom >"$DEMO/large.bin"
+  head -c 100M /dev/urandom >"$DEMO/large.bin"
   local file key
   for file in README.md docs/ARCHITECTURE.md build/release/bin/master "$DEMO/large.bin"; do
     key="demo/$(basename "$file")"
     demo_put "$file" "$key"
     echo "$file $key" >>"$DEMO/stored"
+  done
+  say "storing 24 files of 8 MiB"
+  local number
+  for number in $(seq -w 24); do
+    head -c 8M /dev/urandom >"$DEMO/photo$number"
+    "$BALLAST" put --quiet "$DEMO/photo$number" "demo/photo$number"
+    echo "$DEMO/photo$number demo/photo$number" >>"$DEMO/stored"
   done
   "$BALLAST" ls demo/ --long
   demo_compare
@@ -78,12 +101,16 @@ run_demo() {
   start_process chunkserver1
   demo_compare
 
+  say "adding an empty chunk server; the others give it its share, the coldest chunks first"
+  add_server 5 >/dev/null
+  demo_level
+  demo_compare
+
   say "overwriting one object and removing another"
   demo_put docs/glossary.md demo/README.md
   "$BALLAST" get demo/README.md "$DEMO/back"
   cmp docs/glossary.md "$DEMO/back" || die "demo: the overwritten object came back different"
   "$BALLAST" rm demo/ARCHITECTURE.md
-  "$BALLAST" ls demo/
   "$BALLAST" status
   say "the demo is over: nothing was lost"
 }

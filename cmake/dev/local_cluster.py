@@ -146,10 +146,11 @@ class Cluster:
 
     # --- making, starting and ending ---------------------------------------------------------
 
-    def start(self, servers=4, shards=256, settings=None, default_ports=False, timeout=30):
+    def start(self, servers=4, shards=256, settings=None, default_ports=False, timeout=30,
+              capacity=""):
         """Formats, starts and joins a new cluster, and returns when it can be used. `settings` are
-        flags of `ballast settings`, such as {"grace": "1s"}. If anything fails, everything is ended
-        again."""
+        flags of `ballast settings`, such as {"grace": "1s"}; `capacity` is that of each chunk
+        server, of later ones too, else the disk's. If anything fails, everything is ended again."""
         self._check_binaries()
         if self.exists():
             raise ClusterError(f"there is a cluster in {self.folder} already")
@@ -157,6 +158,7 @@ class Cluster:
             raise ClusterError(f"{self.folder} is not empty and holds no cluster")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._ports = self._free_ports(default_ports)
+        self.state["capacity"] = str(capacity)
         try:
             self._make_shardctl(shards)
             self._make_master(shards)
@@ -213,6 +215,7 @@ class Cluster:
                      "--shardctl", self.shardctl]
         if zone:
             arguments += ["--zone", zone]
+        capacity = capacity or self.state.get("capacity")
         if capacity:
             arguments += ["--capacity-bytes", str(capacity)]
         self._add_process(name, address, arguments)
@@ -392,7 +395,7 @@ def up(cluster, arguments):
                         "min-replicas": min(2, arguments.replicas)}
         cluster.start(servers=4 if arguments.servers is None else arguments.servers,
                       shards=arguments.shards, settings=settings,
-                      default_ports=not arguments.any_ports)
+                      default_ports=not arguments.any_ports, capacity=arguments.capacity)
     print(f"{len(cluster.names('chunkserver'))} chunk servers ready after "
           f"{time.monotonic() - begin:.1f} s", file=sys.stderr)
     print(cluster.shardctl)
@@ -412,6 +415,8 @@ def main():
     begin.add_argument("--servers", type=int, help="chunk servers, default 4")
     begin.add_argument("--replicas", type=int, help="copies of a chunk, default 3")
     begin.add_argument("--shards", type=int, default=256)
+    begin.add_argument("--capacity", default="",
+                       help="what each chunk server takes, such as 10GiB; default the whole disk")
     begin.add_argument("--any-ports", action="store_true", help="do not prefer 7400, 7500, 7600..")
     end = verbs.add_parser("down", help="end every process")
     end.add_argument("--wipe", action="store_true", help="and remove the folder")

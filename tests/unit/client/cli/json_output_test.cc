@@ -48,10 +48,21 @@ TEST(JsonOutputTest, StatusHoldsSilentMembersAndServersNobodyKnows) {
   status.members.push_back({1, "m:1", absl::UnavailableError("silent")});
   status.registry.add_servers()->set_server_id("one");
   status.servers = absl::UnavailableError("nobody");
-  const std::string json = StatusJson(status);
+  const std::string json = StatusJson(status, {});
   EXPECT_THAT(json, HasSubstr(R"("address":"m:1","error":{"code":"UNAVAILABLE")"));
   EXPECT_THAT(json, HasSubstr(R"("liveness":"unknown")"));
   EXPECT_THAT(json, HasSubstr("servers_error"));
+}
+
+TEST(JsonOutputTest, StatusTellsWhatEachGroupDoes) {
+  MaintenanceClient::OfGroup group;
+  group.group = 7;
+  group.maintenance.mutable_repair()->set_chunks_one_left(3);
+  group.maintenance.add_drains()->set_name("four");
+  const std::string json = StatusJson(ClusterStatus(), {group});
+  EXPECT_THAT(json, HasSubstr(R"("maintenance":[{"group":7,"repair":{)"));
+  EXPECT_THAT(json, HasSubstr(R"("chunks_one_left":"3")"));
+  EXPECT_THAT(json, HasSubstr(R"("name":"four")"));
 }
 
 TEST(JsonOutputTest, ConfigurationsCountTheShardsOfEachGroup) {
