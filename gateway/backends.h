@@ -23,6 +23,9 @@ struct EmbeddedBackendOptions {
   uint64_t chunk_bytes = kChunkBytesMax;
   // How often the servers that messages name send heartbeats; three missed ones mean dead.
   absl::Duration heartbeat_interval = absl::Seconds(5);
+  // Overfull servers are levelled in the background, as in a cluster of chunk servers
+  // (core/told_usage.h says how full the servers of messages are taken to be).
+  bool auto_rebalance = false;
 };
 
 struct RemoteBackendOptions {

@@ -39,9 +39,10 @@ absl::StatusOr<std::unique_ptr<EmbeddedBackend>> EmbeddedBackend::Start(
 
 absl::Status EmbeddedBackend::Open() {
   ASSIGN_OR_RETURN(scratch_, ScratchFolder::Make(options_.folder));
-  ASSIGN_OR_RETURN(
-      cluster_, EmbeddedCluster::Start(fs_, {.folder = scratch_->path(),
-                                             .heartbeat_interval = options_.heartbeat_interval}));
+  ASSIGN_OR_RETURN(cluster_,
+                   EmbeddedCluster::Start(fs_, {.folder = scratch_->path(),
+                                                .heartbeat_interval = options_.heartbeat_interval,
+                                                .auto_rebalance = options_.auto_rebalance}));
   chunkserver::HostedServersOptions hosting;
   hosting.cluster_id = cluster_->cluster_id();
   ASSIGN_OR_RETURN(auto hosted, chunkserver::HostedServers::Start(fs_, hosting));
@@ -156,16 +157,28 @@ absl::StatusOr<HeartbeatRelay::Commands> EmbeddedBackend::SendLists(RelayedServe
   });
 }
 
+ServerFacts EmbeddedBackend::FactsOf(RelayedServer& server, const ServerHeartbeat& heartbeat) {
+  ServerFacts facts{.utilization_pct = heartbeat.disk_usage_pct, .health = heartbeat.health};
+  if (options_.auto_rebalance) {
+    absl::MutexLock lock(&book_.mu);
+    const ToldUsage::Usage usage =
+        usage_.OnTold(server.index, heartbeat.disk_usage_pct, book_.chunks.TallyOf(server.index));
+    facts.capacity_bytes = usage.capacity_bytes;
+    facts.utilization_pct = usage.utilization_pct;
+  }
+  return facts;
+}
+
 absl::StatusOr<HeartbeatOrders> EmbeddedBackend::Heartbeat(const ServerHeartbeat& heartbeat,
                                                            absl::Duration age) {
   const SteadyTime spoken = RealClock().SteadyNow() - age;
   ASSIGN_OR_RETURN(RelayedServer* const server, relay_->FindOrRegister(heartbeat.server));
   heard_ = true;
-  const ServerFacts facts{heartbeat.disk_usage_pct, heartbeat.health};
   if (!NewNames(heartbeat.chunks).empty()) {
     // The masters hear of the server before they hear of its chunks; and it has lived, even if a
     // chunk cannot be taken in.
-    ASSIGN_OR_RETURN(HeartbeatRelay::Commands commands, relay_->SendBeat(*server, facts, age));
+    ASSIGN_OR_RETURN(HeartbeatRelay::Commands commands,
+                     relay_->SendBeat(*server, FactsOf(*server, heartbeat), age));
     runner_->Take(*server, std::move(commands));
   }
   ASSIGN_OR_RETURN(const std::vector<ChunkHandle> handles, Resolve(heartbeat.chunks, *server));
@@ -176,16 +189,24 @@ absl::StatusOr<HeartbeatOrders> EmbeddedBackend::Heartbeat(const ServerHeartbeat
   }
   runner_->Drop(*server, std::move(dropped));
   RETURN_IF_ERROR(GrowWanted(handles, RealClock().SteadyNow()));
-  ASSIGN_OR_RETURN(HeartbeatRelay::Commands commands, SendLists(*server, facts, age));
+  ASSIGN_OR_RETURN(HeartbeatRelay::Commands commands,
+                   SendLists(*server, FactsOf(*server, heartbeat), age));
 
-  HeartbeatOrders orders;
-  std::vector<ChunkHandle> to_copy;
+  // Copies that came with this reply, however soon they end, and those that came between messages
+  // and go on.
+  absl::btree_set<ChunkHandle> to_copy;
   for (const v1::Command& command : commands) {
     if (command.has_replicate()) {
-      to_copy.push_back(ChunkHandle(command.handle()));
+      to_copy.insert(ChunkHandle(command.handle()));
     }
   }
   runner_->Take(*server, std::move(commands));
+  {
+    absl::MutexLock lock(&book_.mu);
+    const auto under_way = book_.chunks.TakeCopiesToTell(server->index);
+    to_copy.insert(under_way.begin(), under_way.end());
+  }
+  HeartbeatOrders orders;
   // What is to be deleted is told when it is done, so that all that is said of the server agrees.
   runner_->WaitForDeletes(*server, kDeletePatience);
   absl::MutexLock lock(&book_.mu);

@@ -16,6 +16,7 @@
 #include "gateway/chunk_book.h"
 #include "gateway/cluster_backend.h"
 #include "gateway/config_group.h"
+#include "gateway/core/told_usage.h"
 #include "gateway/embedded_cluster.h"
 #include "gateway/heartbeat_relay.h"
 #include "gateway/order_runner.h"
@@ -75,7 +76,9 @@ class EmbeddedBackend final : public ClusterBackend {
   };
 
   explicit EmbeddedBackend(const EmbeddedBackendOptions& options)
-      : options_(options), book_(options.heartbeat_interval * 3) {}
+      : options_(options),
+        book_(options.heartbeat_interval * 3),
+        usage_(options.chunk_bytes, ServerFacts().capacity_bytes) {}
   absl::Status Open();
 
   // The handles of names, adopting those that are new with `holder` as the only holder.
@@ -84,6 +87,7 @@ class EmbeddedBackend final : public ClusterBackend {
   std::vector<std::string> NewNames(const std::vector<std::string>& names);
   absl::Status AdoptFrom(const std::vector<std::string>& names, RelayedServer& holder);
   absl::Status GrowWanted(absl::Span<const ChunkHandle> handles, SteadyTime now);
+  ServerFacts FactsOf(RelayedServer& server, const ServerHeartbeat& heartbeat);
   absl::StatusOr<HeartbeatRelay::Commands> SendLists(RelayedServer& server,
                                                      const ServerFacts& facts, absl::Duration age);
 
@@ -103,6 +107,7 @@ class EmbeddedBackend final : public ClusterBackend {
   std::unique_ptr<client::Client> client_;
   std::unique_ptr<ChunkAdopter> adopter_;
   ChunkBook book_;
+  ToldUsage usage_ ABSL_GUARDED_BY(book_.mu);
   std::unique_ptr<HeartbeatRelay> relay_;
   std::unique_ptr<OrderRunner> runner_;
   std::unique_ptr<ValueStore> values_;

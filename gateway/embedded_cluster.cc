@@ -58,8 +58,8 @@ absl::Status EmbeddedCluster::Configure(const EmbeddedClusterOptions& options) {
   v1::UpdateSettingsRequest settings;
   settings.set_default_replicas(1);
   settings.set_min_replicas(1);
-  // Nothing moves that no message asked for.
-  settings.set_rebalance_auto(2);
+  // 2: nothing moves that no message asked for.
+  settings.set_rebalance_auto(options.auto_rebalance ? 1 : 2);
   settings.set_inline_bytes(kInlineBytesMax);
   settings.set_heartbeat_interval_ms(
       static_cast<uint32_t>(absl::ToInt64Milliseconds(options.heartbeat_interval)));

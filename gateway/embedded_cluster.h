@@ -19,6 +19,7 @@ struct EmbeddedClusterOptions {
   // Few, so that a heartbeat's lists come in few parts.
   uint32_t shards = 16;
   absl::Duration heartbeat_interval = absl::Seconds(5);
+  bool auto_rebalance = false;
 };
 
 // A whole small cluster in this process: a shard controller and one master that owns every shard,

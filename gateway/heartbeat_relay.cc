@@ -21,8 +21,6 @@
 namespace ballast::gateway {
 namespace {
 
-// Messages tell percents of a disk, masters also count bytes.
-constexpr uint64_t kNominalCapacityBytes = TiB(1);
 constexpr size_t kHealthTextMax = 256;
 constexpr absl::Duration kAgeMax = absl::Minutes(10);  // of a relayed heartbeat
 constexpr absl::Duration kTryTimeout = absl::Seconds(5);
@@ -129,9 +127,9 @@ v1::Heartbeat HeartbeatRelay::BeginBeat(RelayedServer& server, const ServerFacts
   v1::Heartbeat heartbeat = Begin(server);
   const double pct = std::clamp(facts.utilization_pct, 0.0, 100.0);
   heartbeat.set_disk_utilization_pct(pct);
-  heartbeat.set_capacity_bytes(kNominalCapacityBytes);
+  heartbeat.set_capacity_bytes(facts.capacity_bytes);
   heartbeat.set_used_bytes(
-      static_cast<uint64_t>(static_cast<double>(kNominalCapacityBytes) * pct / 100));
+      static_cast<uint64_t>(static_cast<double>(facts.capacity_bytes) * pct / 100));
   const bool healthy = IsHealthy(facts.health);
   heartbeat.set_health(healthy ? v1::SERVER_HEALTH_OK : v1::SERVER_HEALTH_DEGRADED);
   if (!healthy) {

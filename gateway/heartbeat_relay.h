@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "client/cancellation.h"
 #include "client/client.h"
+#include "common/base/byte_units.h"
 #include "common/rpc/channel_pool.h"
 #include "common/types/ids.h"
 #include "protos/chunkserver_control_service.grpc.pb.h"
@@ -28,6 +29,8 @@ struct ServerFacts {
   // Empty, "ok" and "healthy" (in any case of letters) are health; anything else makes the server
   // DEGRADED: it counts and is read, and gets no new replicas. Cut to what a heartbeat may hold.
   std::string health;
+  // > 0. Some size, for servers whose percentage alone matters.
+  uint64_t capacity_bytes = TiB(1);
 };
 
 // A server that messages name. What is public never changes; the rest is the relay's.

@@ -32,6 +32,11 @@ absl::Status Validate(const Options& options) {
   if (options.IsRemote() && !embedded.folder.empty()) {
     return absl::InvalidArgumentError("--folder is for the embedded cluster, not for --cluster");
   }
+  if (options.IsRemote() && embedded.auto_rebalance) {
+    return absl::InvalidArgumentError(
+        "--auto-rebalance is for the embedded cluster; a running one has the setting "
+        "rebalance-auto");
+  }
   if (embedded.chunk_bytes == 0 || embedded.chunk_bytes > kChunkBytesMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("--chunk-bytes must be from 1 to ", FormatBytes(kChunkBytesMax)));
@@ -66,6 +71,9 @@ Options ParseOptionsOrExit(int argc, char** argv) {
   flags.Duration("--heartbeat-interval", &options.embedded.heartbeat_interval,
                  "How often servers send heartbeats (embedded); after three missed ones a server "
                  "is dead");
+  flags.Bool("--auto-rebalance", &options.embedded.auto_rebalance,
+             "Level the servers in the background, as a running cluster does (embedded); without "
+             "it only messages move chunks");
   flags.Bool("--verbose", &options.verbose, "Log what happens, not only what goes wrong");
   command_line.ParseOrExit(argc, argv);
   return options;

@@ -55,6 +55,14 @@ void OrderRunner::Take(RelayedServer& server, HeartbeatRelay::Commands commands)
     return;
   }
   {
+    absl::MutexLock lock(&book_.mu);
+    for (const v1::Command& command : commands) {
+      if (command.has_replicate()) {
+        book_.chunks.OnCopyOrdered(server.index, ChunkHandle(command.handle()));
+      }
+    }
+  }
+  {
     absl::MutexLock lock(&mu_);
     for (const v1::Command& command : commands) {
       deletes_[server.index] += command.has_delete_replica() ? 1 : 0;
@@ -178,6 +186,9 @@ void OrderRunner::Finish(RelayedServer& server, const v1::Command& command,
     absl::MutexLock lock(&book_.mu);
     AdoptedChunks& chunks = book_.chunks;
     const bool done = result.code() == 0;
+    if (command.has_replicate()) {
+      chunks.OnCopyEnded(server.index, handle);
+    }
     const bool gone = Failed(result, absl::StatusCode::kNotFound);
     if (command.has_delete_replica() && (done || gone)) {
       chunks.OnDeleted(server.index, handle);

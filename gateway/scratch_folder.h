@@ -9,8 +9,9 @@
 namespace ballast::gateway {
 
 // A new folder that only its user can read, removed with all that is in it when this object goes.
-// A process that is killed leaves it behind. Nothing but this object may remove it; whoever uses
-// files in it ends before.
+// A process that is killed leaves it behind: the next Make of the same user beside it removes it,
+// which a lock on a file in it allows only when its process has ended. Nothing else may remove it;
+// whoever uses files in it ends before.
 class ScratchFolder {
  public:
   // Below `parent`, or where $TMPDIR says (else /tmp) if that is empty.
@@ -23,8 +24,9 @@ class ScratchFolder {
   const std::string& path() const { return path_; }
 
  private:
-  explicit ScratchFolder(std::string path) : path_(std::move(path)) {}
+  ScratchFolder(std::string path, int lock) : path_(std::move(path)), lock_(lock) {}
   const std::string path_;
+  const int lock_;  // of the file in it, held
 };
 
 }  // namespace ballast::gateway

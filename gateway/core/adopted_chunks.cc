@@ -63,9 +63,12 @@ std::vector<ChunkHandle> AdoptedChunks::TakeList(ServerIndex server,
                                                  SteadyTime now) {
   Server& known = servers_[server];
   known.listed_at = now;
+  for (auto& [handle, replica] : known.replicas) {
+    replica.listed = false;
+  }
   for (const ChunkHandle handle : listed) {
     const auto [it, is_new] = known.replicas.try_emplace(handle);
-    it->second.seen = true;
+    it->second.listed = true;
     if (is_new) {
       AddLister(handle, server);
     } else if (it->second.origin == Origin::kDeleted) {
@@ -78,7 +81,7 @@ std::vector<ChunkHandle> AdoptedChunks::TakeList(ServerIndex server,
     Replica& replica = current->second;
     // A delete that is still to be told keeps its place until then.
     const bool untold = replica.origin == Origin::kDeleted && replica.to_tell;
-    if (std::exchange(replica.seen, false) || replica.origin == Origin::kReceived || untold) {
+    if (replica.listed || replica.origin == Origin::kReceived || untold) {
       continue;
     }
     if (replica.origin == Origin::kListed) {
@@ -93,12 +96,14 @@ std::vector<ChunkHandle> AdoptedChunks::TakeList(ServerIndex server,
 
 void AdoptedChunks::OnReceived(ServerIndex server, ChunkHandle handle) {
   RemoveLister(handle, server);
-  servers_[server].replicas[handle] = Replica{.origin = Origin::kReceived};
+  Replica& replica = servers_[server].replicas[handle];
+  replica = Replica{.origin = Origin::kReceived, .listed = replica.listed};
 }
 
 void AdoptedChunks::OnDeleted(ServerIndex server, ChunkHandle handle) {
   RemoveLister(handle, server);
-  servers_[server].replicas[handle] = Replica{.origin = Origin::kDeleted, .to_tell = true};
+  Replica& replica = servers_[server].replicas[handle];
+  replica = Replica{.origin = Origin::kDeleted, .to_tell = true, .listed = replica.listed};
 }
 
 void AdoptedChunks::OnFoundCorrupt(ServerIndex server, ChunkHandle handle) {
@@ -156,6 +161,18 @@ std::vector<ServerIndex> AdoptedChunks::HoldersOf(ChunkHandle handle) const {
   return holders;
 }
 
+AdoptedChunks::Tally AdoptedChunks::TallyOf(ServerIndex server) const {
+  Tally tally;
+  if (const auto known = servers_.find(server); known != servers_.end()) {
+    for (const auto& [handle, replica] : known->second.replicas) {
+      tally.listed += replica.listed ? 1 : 0;
+      tally.received_untold += replica.origin == Origin::kReceived && !replica.listed ? 1 : 0;
+      tally.deleted_untold += replica.origin == Origin::kDeleted && replica.listed ? 1 : 0;
+    }
+  }
+  return tally;
+}
+
 // --- what follows --------------------------------------------------------------------------------
 
 std::vector<ChunkHandle> AdoptedChunks::TakeDeletesToTell(ServerIndex server) {
@@ -167,6 +184,19 @@ std::vector<ChunkHandle> AdoptedChunks::TakeDeletesToTell(ServerIndex server) {
   }
   std::sort(deletes.begin(), deletes.end());
   return deletes;
+}
+
+void AdoptedChunks::OnCopyOrdered(ServerIndex server, ChunkHandle handle) {
+  servers_[server].copies_to_tell.insert(handle);
+}
+
+void AdoptedChunks::OnCopyEnded(ServerIndex server, ChunkHandle handle) {
+  servers_[server].copies_to_tell.erase(handle);
+}
+
+std::vector<ChunkHandle> AdoptedChunks::TakeCopiesToTell(ServerIndex server) {
+  const auto copies = std::exchange(servers_[server].copies_to_tell, {});
+  return {copies.begin(), copies.end()};
 }
 
 std::vector<AdoptedChunks::Growth> AdoptedChunks::WantedGrowth(

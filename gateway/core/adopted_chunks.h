@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/strings/string_view.h"
@@ -65,10 +66,23 @@ class AdoptedChunks {
   std::vector<HeldReplica> HeldBy(ServerIndex server) const;  // ascending
   std::vector<ServerIndex> HoldersOf(ChunkHandle handle) const;
 
+  // A server's words against what commands have changed since.
+  struct Tally {
+    uint64_t listed = 0;           // in its latest list
+    uint64_t received_untold = 0;  // received by command, and not in that list
+    uint64_t deleted_untold = 0;   // deleted by command, and in that list
+  };
+  Tally TallyOf(ServerIndex server) const;
+
   // --- what follows ---
   // What the server has deleted by command and was not told of, or has listed since; ascending.
   // Each is given once.
   std::vector<ChunkHandle> TakeDeletesToTell(ServerIndex server);
+
+  // Copies that the server was ordered to make, until they end; each is given once, ascending.
+  void OnCopyOrdered(ServerIndex server, ChunkHandle handle);
+  void OnCopyEnded(ServerIndex server, ChunkHandle handle);
+  std::vector<ChunkHandle> TakeCopiesToTell(ServerIndex server);
 
   // Those of `handles` that more servers list at once than replicas are wanted.
   struct Growth {
@@ -93,11 +107,12 @@ class AdoptedChunks {
     bool leaving = false;  // moved away
     bool corrupt = false;
     bool to_tell = false;  // of kDeleted
-    bool seen = false;     // while a list is taken
+    bool listed = false;   // in the latest list
   };
   struct Server {
     SteadyTime listed_at;
     absl::flat_hash_map<ChunkHandle, Replica> replicas;
+    absl::btree_set<ChunkHandle> copies_to_tell;
   };
   struct Chunk {
     std::string name;

@@ -10,6 +10,7 @@
 
 #include "absl/time/clock.h"
 #include "common/base/byte_units.h"
+#include "common/env/file_system.h"
 #include "gateway/embedded_backend.h"
 #include "gateway/scratch_folder.h"
 #include "gmock/gmock.h"
@@ -29,7 +30,8 @@ class EmbeddedTest : public ::testing::Test {
  protected:
   void SetUp() override {
     ASSERT_OK_AND_ASSIGN(parent_, ScratchFolder::Make(::testing::TempDir()));
-    options_.folder = parent_->path();
+    options_.folder = JoinPath(parent_->path(), "below");
+    ASSERT_OK(PosixFileSystem().CreateDir(options_.folder));
     ASSERT_OK_AND_ASSIGN(backend_, EmbeddedBackend::Start(options_));
   }
 
@@ -65,7 +67,7 @@ class EmbeddedTest : public ::testing::Test {
   // The length of each chunk file in the servers' stores.
   std::vector<uint64_t> ChunkFiles() const {
     std::vector<uint64_t> files;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(parent_->path())) {
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(options_.folder)) {
       const std::string path = entry.path().string();
       if (entry.is_regular_file() && path.find("/chunks/") != std::string::npos) {
         files.push_back(entry.file_size());

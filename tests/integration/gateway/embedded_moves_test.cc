@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Moves on the embedded cluster: real copies between real stores, and what is told of them.
 #include <atomic>
+#include <set>
 #include <thread>
 
 #include "tests/integration/gateway/embedded_fixture.h"
@@ -197,7 +198,41 @@ TEST_F(SmallChunksTest, AnEndAfterMovesLeavesNothing) {
   ASSERT_OK(Beat("cs2", {}));
   ASSERT_OK(Move("a", "cs1", "cs2").status);
   backend_.reset();  // with a delete that is still to be told
-  EXPECT_TRUE(std::filesystem::is_empty(parent_->path()));
+  EXPECT_TRUE(std::filesystem::is_empty(options_.folder));
+}
+
+// In the background, as masters do it for chunk servers; only heartbeats go in.
+class AutoRebalanceTest : public EmbeddedTest {
+ protected:
+  void SetUp() override {
+    options_.auto_rebalance = true;
+    options_.chunk_bytes = MiB(1);
+    options_.heartbeat_interval = absl::Milliseconds(200);
+    EmbeddedTest::SetUp();
+  }
+};
+
+TEST_F(AutoRebalanceTest, AnOverfullServersChunksGoToAnEmptyOneUntilBothAreLevel) {
+  const std::vector<std::string> listed = {"a", "b", "c", "d", "e", "f", "g", "h"};
+  std::set<std::string> deleted, copied;
+  const bool level = Eventually([&] {
+    const auto full = Beat("cs1", listed, 80);  // repeats itself: it tells nothing of what happens
+    const auto empty = Beat("cs2", {}, 0);
+    EXPECT_OK(full.status());
+    EXPECT_OK(empty.status());
+    if (!full.ok() || !empty.ok()) return true;
+    deleted.insert(full->chunks_to_delete.begin(), full->chunks_to_delete.end());
+    copied.insert(empty->chunks_to_replicate.begin(), empty->chunks_to_replicate.end());
+    return Row("cs1").chunk_count == 4 && Row("cs2").chunk_count == 4;
+  });
+  EXPECT_TRUE(level) << Row("cs1").chunk_count << " and " << Row("cs2").chunk_count;
+  ASSERT_OK_AND_ASSIGN(const HeartbeatOrders orders, Beat("cs1", listed, 80));
+  deleted.insert(orders.chunks_to_delete.begin(), orders.chunks_to_delete.end());
+  EXPECT_EQ(deleted.size(), 4u);
+  EXPECT_EQ(copied, deleted);
+  ASSERT_OK_AND_ASSIGN(const BalanceReport balance, backend_->CheckBalance());
+  EXPECT_THAT(balance.overloaded, IsEmpty());
+  EXPECT_THAT(balance.underloaded, IsEmpty());
 }
 
 }  // namespace

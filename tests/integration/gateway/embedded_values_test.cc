@@ -72,9 +72,9 @@ TEST_F(EmbeddedValuesTest, AKeyThatNoClusterTakesIsTheCallersMistake) {
 
 TEST_F(EmbeddedValuesTest, NothingIsLeftInTheFolderAfterTheEnd) {
   ASSERT_OK(backend_->Write("x", "1"));
-  EXPECT_FALSE(std::filesystem::is_empty(parent_->path()));
+  EXPECT_FALSE(std::filesystem::is_empty(options_.folder));
   backend_.reset();
-  EXPECT_TRUE(std::filesystem::is_empty(parent_->path()));
+  EXPECT_TRUE(std::filesystem::is_empty(options_.folder));
 }
 
 TEST_F(EmbeddedValuesTest, PoolsAreNotOfferedYet) {

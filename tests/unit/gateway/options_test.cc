@@ -36,6 +36,14 @@ TEST(GatewayOptionsTest, WhatIsForTheEmbeddedClusterIsRefusedWithAnother) {
   EXPECT_THAT(ProblemOf(options), HasSubstr("--folder"));
 }
 
+TEST(GatewayOptionsTest, ARunningClusterHasASettingForBackgroundRebalancing) {
+  Options options;
+  options.embedded.auto_rebalance = true;
+  EXPECT_OK(Validate(options));
+  options.remote.cluster = {"localhost:7400"};
+  EXPECT_THAT(ProblemOf(options), HasSubstr("rebalance-auto"));
+}
+
 TEST(GatewayOptionsTest, BoundsAreTold) {
   Options options;
   options.embedded.chunk_bytes = 0;

@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The embedded cluster's folder and the file system that never syncs in it.
 #include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
 
@@ -45,6 +49,30 @@ TEST(ScratchFolderTest, TwoAreNeverTheSame) {
   ASSERT_OK_AND_ASSIGN(const auto one, ScratchFolder::Make(::testing::TempDir()));
   ASSERT_OK_AND_ASSIGN(const auto two, ScratchFolder::Make(::testing::TempDir()));
   EXPECT_NE(one->path(), two->path());
+}
+
+TEST(ScratchFolderTest, WhatAKilledProcessLeftIsRemovedByTheNextAndNothingElse) {
+  ASSERT_OK_AND_ASSIGN(const auto parent, ScratchFolder::Make(::testing::TempDir()));
+  const std::string foreign = JoinPath(parent->path(), "ballast-gateway-old");
+  ASSERT_OK(PosixFileSystem().CreateDir(foreign));  // without a lock: nobody knows whose it is
+  ASSERT_OK_AND_ASSIGN(const auto living, ScratchFolder::Make(parent->path()));
+  const pid_t child = fork();
+  if (child == 0) {
+    const auto left = ScratchFolder::Make(parent->path());
+    _exit(left.ok() ? 0 : 1);  // as if killed: nothing is cleaned up
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_EQ(status, 0);
+  const auto folders = [&] {
+    const auto all = std::filesystem::directory_iterator(parent->path());
+    return std::count_if(begin(all), end(all), [](const auto& it) { return it.is_directory(); });
+  };
+  EXPECT_EQ(folders(), 3);
+  ASSERT_OK_AND_ASSIGN(const auto next, ScratchFolder::Make(parent->path()));
+  EXPECT_EQ(folders(), 3);
+  EXPECT_THAT(PosixFileSystem().Exists(living->path()), IsOkAndHolds(true));
+  EXPECT_THAT(PosixFileSystem().Exists(foreign), IsOkAndHolds(true));
 }
 
 TEST(ScratchFolderTest, AParentThatIsMissingIsTheCallersMistake) {

@@ -174,5 +174,30 @@ TEST_F(AdoptedChunksTest, CorruptionIsReportedUntilTheReplicaIsReplaced) {
   EXPECT_THAT(chunks_.HeldBy(kOne), ElementsAre(HeldReplica{kA, false}));
 }
 
+TEST_F(AdoptedChunksTest, TheTallyComparesAServersWordsWithWhatCommandsDid) {
+  List(kOne, {kA, kB});
+  EXPECT_EQ(chunks_.TallyOf(kOne).listed, 2u);
+  chunks_.OnReceived(kOne, kC);
+  chunks_.OnDeleted(kOne, kA);
+  EXPECT_EQ(chunks_.TallyOf(kOne).received_untold, 1u);
+  EXPECT_EQ(chunks_.TallyOf(kOne).deleted_untold, 1u);
+  chunks_.TakeDeletesToTell(kOne);
+  List(kOne, {kB, kC});
+  EXPECT_EQ(chunks_.TallyOf(kOne).listed, 2u);
+  EXPECT_EQ(chunks_.TallyOf(kOne).received_untold, 0u);
+  EXPECT_EQ(chunks_.TallyOf(kOne).deleted_untold, 0u);
+  EXPECT_EQ(chunks_.TallyOf(kTwo).listed, 0u);
+}
+
+TEST_F(AdoptedChunksTest, ACopyIsToldOnceAndNotAfterItsEnd) {
+  chunks_.OnCopyOrdered(kOne, kB);
+  chunks_.OnCopyOrdered(kOne, kA);
+  chunks_.OnCopyOrdered(kOne, kC);
+  chunks_.OnCopyEnded(kOne, kC);
+  EXPECT_THAT(chunks_.TakeCopiesToTell(kOne), ElementsAre(kA, kB));
+  EXPECT_THAT(chunks_.TakeCopiesToTell(kOne), IsEmpty());
+  EXPECT_THAT(chunks_.TakeCopiesToTell(kTwo), IsEmpty());
+}
+
 }  // namespace
 }  // namespace ballast::gateway
