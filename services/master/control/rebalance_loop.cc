@@ -139,7 +139,7 @@ void RebalanceLoop::PlanOn() {
 
 void RebalanceLoop::MoveOn() {
   Term& term = Now();
-  if (!term.episode.has_value() || term.stopping) {
+  if (!term.episode.has_value() || term.stopping || term.episode->waiting_count() == 0) {
     return;
   }
   const ClusterView servers = pictures_.Servers();
@@ -226,7 +226,7 @@ void RebalanceLoop::Settle() {
   BalanceGoal goal = PlanBalanceGoal(servers, Limits());
   // Within the band, or as near as whole chunks come.
   const uint64_t left = goal.bytes();
-  const bool stuck = term.episode->progress().plans > 1 && term.episode->waiting().empty() &&
+  const bool stuck = term.episode->progress().plans > 1 && term.episode->waiting_count() == 0 &&
                      term.episode->progress().moves_done == 0;
   if (left == 0 || stuck || !term.episode->Replan(std::move(servers), std::move(goal))) {
     End(left == 0 ? std::string()
@@ -391,10 +391,7 @@ v1::RebalanceState RebalanceLoop::Describe(const RebalanceEpisode& episode,
                     : "no server may take the chunks it has: each holds them already, or zones "
                       "would be lost");
   }
-  for (const PlannedMove& move : episode.waiting()) {
-    if (static_cast<uint32_t>(state.moves_size()) >= moves_shown) {
-      break;
-    }
+  for (const PlannedMove& move : episode.FirstWaiting(moves_shown)) {
     v1::RebalanceState::Move& row = *state.add_moves();
     row.set_handle(move.handle.value());
     if (const v1::RegisteredServer* const entry = entry_of(move.from)) {

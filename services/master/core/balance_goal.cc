@@ -24,52 +24,107 @@ int64_t Portions(double bytes, double portion) {
   return bytes <= 0 ? 0 : static_cast<int64_t>(std::ceil(bytes / portion - 1e-6));
 }
 
-// The fraction of its capacity that is used when its sheds and gains so far are done, and `more`.
-double After(const Part& part, double portion, int64_t more = 0) {
-  return (part.used + static_cast<double>(part.gain - part.shed + more) * portion) / part.capacity;
+// A server that may give portions, as stairs that lead down from `top`, a step a portion. Taking
+// portions is the same with all signs turned.
+struct Stairs {
+  Part* part;
+  double top = 0;
+  double height = 0;  // of a step
+  int64_t steps = 0;  // taken
+
+  double At(int64_t step) const { return top - static_cast<double>(step) * height; }
+  // Whether the next step after so many begins above `level` and does not end below `bottom`.
+  bool MayGo(int64_t step, double level, double bottom) const {
+    return At(step) > level && At(step + 1) >= bottom;
+  }
+  int64_t StepsAbove(double level, double bottom) const {
+    const double guess = std::min((top - level) / height, (top - bottom) / height);
+    int64_t count = std::max<int64_t>(static_cast<int64_t>(guess), 0);
+    while (count > 0 && !MayGo(count - 1, level, bottom)) {
+      --count;
+    }
+    while (MayGo(count, level, bottom)) {
+      ++count;
+    }
+    return count;
+  }
+};
+
+// Takes `wanted` steps, or as many as there are above `last`, each from where one stands highest
+// then. The level above which all steps are needed is found by halving, so that the cost does not
+// grow with the number of steps; the few that lie just there are taken one by one.
+void TakeHighestSteps(std::vector<Stairs>& all, int64_t wanted, double last, double bottom) {
+  constexpr int kHalvings = 20;  // leaves about a step each
+  const auto count_above = [&](double level) {
+    int64_t count = 0;
+    for (const Stairs& stairs : all) {
+      count += stairs.StepsAbove(level, bottom);
+    }
+    return count;
+  };
+  double low = last;
+  double high = last;
+  for (const Stairs& stairs : all) {
+    high = std::max(high, stairs.top);
+  }
+  if (count_above(low) <= wanted) {
+    high = low;
+  }
+  for (int i = 0; i < kHalvings && high > low; ++i) {
+    const double middle = (low + high) / 2;
+    (count_above(middle) <= wanted ? high : low) = middle;
+  }
+  using Ranked = std::pair<double, int>;  // where it stands, index; the first of equals first
+  std::priority_queue<Ranked> highest;
+  for (size_t i = 0; i < all.size(); ++i) {
+    all[i].steps = all[i].StepsAbove(high, bottom);
+    wanted -= all[i].steps;
+    if (all[i].MayGo(all[i].steps, last, bottom)) {
+      highest.emplace(all[i].At(all[i].steps), -static_cast<int>(i));
+    }
+  }
+  for (; wanted > 0 && !highest.empty(); --wanted) {
+    Stairs& stairs = all[static_cast<size_t>(-highest.top().second)];
+    const int index = highest.top().second;
+    highest.pop();
+    ++stairs.steps;
+    if (stairs.MayGo(stairs.steps, last, bottom)) {
+      highest.emplace(stairs.At(stairs.steps), index);
+    }
+  }
 }
 
-using Ranked = std::pair<double, int>;  // how much it wants another portion, index
+// The fraction of its capacity that is used when it has shed and gained what it must.
+double FillAfter(const Part& part, double portion) {
+  return (part.used + static_cast<double>(part.gain - part.shed) * portion) / part.capacity;
+}
 
 // Lets the fullest shed until `missing` portions have come together. None goes below the target
 // for it, nor gives away what another portion would take out of the band.
 void ShedMore(std::vector<Part>& parts, int64_t missing, double portion, double target, double lo) {
-  std::priority_queue<Ranked> fullest;
-  const auto offer = [&](int i) {
-    const Part& part = parts[static_cast<size_t>(i)];
-    if (part.gain == 0 && After(part, portion) > target && After(part, portion, -1) >= lo) {
-      fullest.emplace(After(part, portion), -i);
+  std::vector<Stairs> all;
+  for (Part& part : parts) {
+    if (part.gain == 0) {
+      all.push_back({&part, FillAfter(part, portion), portion / part.capacity});
     }
-  };
-  for (size_t i = 0; i < parts.size(); ++i) {
-    offer(static_cast<int>(i));
   }
-  for (; missing > 0 && !fullest.empty(); --missing) {
-    const int i = -fullest.top().second;
-    fullest.pop();
-    ++parts[static_cast<size_t>(i)].shed;
-    offer(i);
+  TakeHighestSteps(all, missing, target, lo);
+  for (const Stairs& stairs : all) {
+    stairs.part->shed += stairs.steps;
   }
 }
 
 // Likewise, lets the emptiest gain.
 void GainMore(std::vector<Part>& parts, int64_t missing, double portion, double target, double hi) {
-  std::priority_queue<Ranked> emptiest;
-  const auto offer = [&](int i) {
-    const Part& part = parts[static_cast<size_t>(i)];
-    if (part.accepts && part.shed == 0 && After(part, portion) < target &&
-        After(part, portion, 1) <= hi) {
-      emptiest.emplace(-After(part, portion), -i);
+  std::vector<Stairs> all;
+  for (Part& part : parts) {
+    if (part.accepts && part.shed == 0) {
+      all.push_back({&part, -FillAfter(part, portion), portion / part.capacity});
     }
-  };
-  for (size_t i = 0; i < parts.size(); ++i) {
-    offer(static_cast<int>(i));
   }
-  for (; missing > 0 && !emptiest.empty(); --missing) {
-    const int i = -emptiest.top().second;
-    emptiest.pop();
-    ++parts[static_cast<size_t>(i)].gain;
-    offer(i);
+  TakeHighestSteps(all, missing, -target, -hi);
+  for (const Stairs& stairs : all) {
+    stairs.part->gain += stairs.steps;
   }
 }
 

@@ -49,7 +49,7 @@ struct BalanceGoal {
 // second must gain 30 GiB, the first and third must shed 23 + 2; the 5 that are missing come from
 // both, down to 52.5 %.
 //
-// Only a server that accepts replicas gains. Pure; O(n log n).
+// Only a server that accepts replicas gains. Pure; O(n log n), however many chunks are to move.
 BalanceGoal PlanBalanceGoal(const ClusterView& view, const BalanceLimits& limits);
 
 }  // namespace ballast::master

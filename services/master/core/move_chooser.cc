@@ -10,6 +10,9 @@ namespace ballast::master {
 
 MoveChooser::MoveChooser(const ClusterView& view, const BalanceGoal& goal, size_t moves_max)
     : view_(view), moves_left_(moves_max), source_of_(view.size(), -1) {
+  sources_.reserve(static_cast<size_t>(
+      std::count_if(goal.servers.begin(), goal.servers.end(),
+                    [](const ServerGoal& server) { return server.shed_bytes > 0; })));
   for (const ServerGoal& server : goal.servers) {
     if (server.shed_bytes > 0) {
       source_of_[static_cast<size_t>(server.position)] = static_cast<int>(sources_.size());
@@ -57,6 +60,14 @@ void MoveChooser::EndSurvey() {
   for (Source& source : sources_) {
     SetHeatMax(source, static_cast<uint64_t>(source.left));
   }
+  SeeHeatMax();
+}
+
+void MoveChooser::SeeHeatMax() {
+  heat_max_ = -1;
+  for (const Source& source : sources_) {
+    heat_max_ = source.left > 0 ? std::max(heat_max_, source.heat_max) : heat_max_;
+  }
 }
 
 bool MoveChooser::MayTake(const ChunkPicture& picture, const ReplicaView& from,
@@ -78,9 +89,9 @@ bool MoveChooser::MayTake(const ChunkPicture& picture, const ReplicaView& from,
   return !zone_has_one || source_shares || zone == view_.ZoneAt(static_cast<size_t>(from.position));
 }
 
-std::optional<size_t> MoveChooser::TargetFor(const ChunkPicture& picture,
-                                             const ReplicaView& from) const {
+std::optional<size_t> MoveChooser::TargetFor(const ChunkPicture& picture, const ReplicaView& from) {
   for (const auto& [left, index] : by_left_) {
+    ++targets_tried_;
     if (MayTake(picture, from, targets_[index].position)) {
       return index;
     }
@@ -88,10 +99,9 @@ std::optional<size_t> MoveChooser::TargetFor(const ChunkPicture& picture,
   return std::nullopt;
 }
 
-void MoveChooser::Choose(const ChunkPicture& picture, uint8_t heat,
-                         std::vector<PlannedMove>& moves) {
+std::optional<PlannedMove> MoveChooser::Choose(const ChunkPicture& picture, uint8_t heat) {
   if (done()) {
-    return;
+    return std::nullopt;
   }
   const ReplicaView* from = nullptr;
   int64_t most_left = 0;
@@ -108,11 +118,11 @@ void MoveChooser::Choose(const ChunkPicture& picture, uint8_t heat,
     }
   }
   if (from == nullptr) {
-    return;
+    return std::nullopt;
   }
   const std::optional<size_t> found = TargetFor(picture, *from);
   if (!found.has_value()) {
-    return;
+    return std::nullopt;
   }
   Source& source = sources_[static_cast<size_t>(source_of_[static_cast<size_t>(from->position)])];
   Target& target = targets_[*found];
@@ -131,9 +141,9 @@ void MoveChooser::Choose(const ChunkPicture& picture, uint8_t heat,
     --to_gain_;
   }
   --moves_left_;
-  moves.push_back({picture.handle, from->server,
-                   view_.at(static_cast<size_t>(target.position)).server, picture.length_bytes,
-                   heat});
+  return PlannedMove{picture.handle, from->server,
+                     view_.at(static_cast<size_t>(target.position)).server, picture.length_bytes,
+                     heat};
 }
 
 bool MoveChooser::EndPass() {
@@ -161,6 +171,7 @@ bool MoveChooser::EndPass() {
     again |= source.heat_max > before || source.chose;
     source.chose = false;
   }
+  SeeHeatMax();
   return again;
 }
 

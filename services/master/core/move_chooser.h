@@ -58,8 +58,12 @@ class MoveChooser {
   void Survey(const ChunkPicture& picture, uint8_t heat);
   void EndSurvey();
 
-  // Appends at most one move to `moves`. Requires EndSurvey.
-  void Choose(const ChunkPicture& picture, uint8_t heat, std::vector<PlannedMove>& moves);
+  // At most one move. Requires EndSurvey.
+  std::optional<PlannedMove> Choose(const ChunkPicture& picture, uint8_t heat);
+  // No chunk hotter than this is chosen in this pass.
+  int heat_max() const { return heat_max_; }
+  // What Choose has cost so far: targets looked at. For callers that bound their turns.
+  uint64_t targets_tried() const { return targets_tried_; }
   // False: another pass would find nothing more. True: walk over all chunks again, leaving out
   // those that were chosen (the caller knows them).
   bool EndPass();
@@ -90,8 +94,9 @@ class MoveChooser {
 
   bool MayMove(const ChunkPicture& picture, const ReplicaView& replica) const;
   bool MayTake(const ChunkPicture& picture, const ReplicaView& from, int position) const;
-  std::optional<size_t> TargetFor(const ChunkPicture& picture, const ReplicaView& from) const;
-  void SetHeatMax(Source& source, uint64_t wanted_bytes);
+  std::optional<size_t> TargetFor(const ChunkPicture& picture, const ReplicaView& from);
+  static void SetHeatMax(Source& source, uint64_t wanted_bytes);
+  void SeeHeatMax();
 
   const ClusterView& view_;
   size_t moves_left_;
@@ -102,6 +107,8 @@ class MoveChooser {
   std::set<std::pair<int64_t, size_t>> by_left_;  // targets with something left: (-left, index)
   size_t to_shed_ = 0;                            // sources with bytes left
   size_t to_gain_ = 0;                            // targets likewise
+  int heat_max_ = -1;                             // the highest of the sources with bytes left
+  uint64_t targets_tried_ = 0;
 };
 
 // Goal and moves in one go, for tests, tools and small clusters. `for_each_chunk(fn)` calls
@@ -132,11 +139,11 @@ RebalancePlan PlanRebalance(const ClusterView& view, const BalanceLimits& limits
   std::set<ChunkHandle> chosen;
   do {
     for_each_chunk([&](const ChunkPicture& picture, uint8_t heat) {
-      const size_t before = plan.moves.size();
-      if (!chosen.contains(picture.handle)) {
-        chooser.Choose(picture, heat, plan.moves);
+      if (chosen.contains(picture.handle)) {
+        return;
       }
-      if (plan.moves.size() > before) {
+      if (const std::optional<PlannedMove> move = chooser.Choose(picture, heat)) {
+        plan.moves.push_back(*move);
         chosen.insert(picture.handle);
       }
     });

@@ -17,7 +17,8 @@ void RebalanceEpisode::BeginPlan(ClusterView view, BalanceGoal goal) {
   goal_ = std::move(goal);
   chooser_ = std::make_unique<MoveChooser>(*view_, goal_, moves_max_);
   walk_.Restart();
-  chosen_.clear();
+  waiting_.clear();
+  waiting_count_ = 0;
   blocked_.clear();
   phase_ = Phase::kSurveying;
   if (chooser_->done()) {
@@ -30,28 +31,25 @@ bool RebalanceEpisode::Step(const ChunkWorld& world, size_t visits_max) {
     return false;
   }
   size_t visited = 0;
-  const bool ended =
-      walk_.Step(world, visits_max, visited,
-                 [&](const ShardLens& lens, ChunkHandle handle, const ChunkRecord& record) {
-                   bool interesting = false;
-                   record.ForEachReplica([&](ServerIndex server, uint8_t) {
-                     interesting |= chooser_->Sheds(server);
-                   });
-                   if (!interesting || moved_.contains(handle)) {
-                     return;
-                   }
-                   // Judged by the plan's own view, so that positions and amounts fit.
-                   const ChunkPicture picture = PictureOf(*view_, lens, handle, record);
-                   if (phase_ == Phase::kSurveying) {
-                     chooser_->Survey(picture, record.heat());
-                     return;
-                   }
-                   const size_t before = chosen_.size();
-                   chooser_->Choose(picture, record.heat(), chosen_);
-                   if (chosen_.size() > before) {
-                     moved_.insert(handle);
-                   }
-                 });
+  const auto visit = [&](const ShardLens& lens, ChunkHandle handle, const ChunkRecord& record) {
+    if (phase_ == Phase::kChoosing && record.heat() > chooser_->heat_max()) {
+      return;
+    }
+    bool interesting = false;
+    record.ForEachReplica(
+        [&](ServerIndex server, uint8_t) { interesting |= chooser_->Sheds(server); });
+    if (!interesting || chosen_.Contains(handle)) {
+      return;
+    }
+    // Judged by the plan's own view, so that positions and amounts fit.
+    const ChunkPicture picture = PictureOf(*view_, lens, handle, record);
+    if (phase_ == Phase::kSurveying) {
+      chooser_->Survey(picture, record.heat());
+    } else {
+      visited += Choose(picture, record.heat());
+    }
+  };
+  const bool ended = walk_.Step(world, visits_max, visited, visit);
   if (!ended && !(phase_ == Phase::kChoosing && chooser_->done())) {
     return true;
   }
@@ -65,27 +63,54 @@ bool RebalanceEpisode::Step(const ChunkWorld& world, size_t visits_max) {
   return phase_ != Phase::kMoving;
 }
 
+size_t RebalanceEpisode::Choose(const ChunkPicture& picture, uint8_t heat) {
+  const uint64_t tried = chooser_->targets_tried();
+  if (const std::optional<PlannedMove> move = chooser_->Choose(picture, heat)) {
+    chosen_.Add(move->handle);
+    waiting_[heat].push_back(*move);
+    ++waiting_count_;
+    waiting_bytes_ += move->length_bytes;
+  }
+  return (chooser_->targets_tried() - tried) / kTargetsAVisit;
+}
+
 void RebalanceEpisode::EndPlan() {
-  SortByHeat(chosen_);
   blocked_ = chooser_->Blocked();
   chooser_.reset();
-  progress_.moves_planned += chosen_.size();
-  for (const PlannedMove& move : chosen_) {
-    progress_.bytes_planned += move.length_bytes;
-  }
-  waiting_.insert(waiting_.end(), chosen_.begin(), chosen_.end());
-  chosen_ = {};
+  progress_.moves_planned += waiting_count_;
+  progress_.bytes_planned += std::exchange(waiting_bytes_, 0);
   phase_ = Phase::kMoving;
 }
 
 std::optional<PlannedMove> RebalanceEpisode::NextMove() {
-  if (phase_ != Phase::kMoving || waiting_.empty()) {
+  if (phase_ != Phase::kMoving || waiting_count_ == 0) {
     return std::nullopt;
   }
-  const PlannedMove move = waiting_.front();
-  waiting_.pop_front();
+  while (waiting_.begin()->second.empty()) {
+    waiting_.erase(waiting_.begin());
+  }
+  std::deque<PlannedMove>& coldest = waiting_.begin()->second;
+  const PlannedMove move = coldest.front();
+  coldest.pop_front();
+  --waiting_count_;
   ++progress_.under_way;
   return move;
+}
+
+std::vector<PlannedMove> RebalanceEpisode::FirstWaiting(size_t moves_max) const {
+  std::vector<PlannedMove> first;
+  if (phase_ != Phase::kMoving) {
+    return first;
+  }
+  for (const auto& [heat, moves] : waiting_) {
+    for (const PlannedMove& move : moves) {
+      if (first.size() >= moves_max) {
+        return first;
+      }
+      first.push_back(move);
+    }
+  }
+  return first;
 }
 
 void RebalanceEpisode::OnMoveEnded(bool moved, uint64_t bytes) {

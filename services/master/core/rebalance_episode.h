@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/container/btree_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "common/types/ids.h"
 #include "services/master/core/balance_goal.h"
@@ -16,6 +17,21 @@
 
 namespace ballast::master {
 
+// A set of chunks that grows without ever pausing to move all of itself: it lies in many small
+// parts, and neighbouring chunks, which are added together, in the same.
+class ChosenChunks {
+ public:
+  bool Contains(ChunkHandle handle) const { return parts_[PartOf(handle)].contains(handle); }
+  void Add(ChunkHandle handle) { parts_[PartOf(handle)].insert(handle); }
+
+ private:
+  static constexpr size_t kParts = 256;
+  static size_t PartOf(ChunkHandle handle) {
+    return ((handle.sequence() >> 12) + handle.shard().value() * 37) % kParts;
+  }
+  std::vector<absl::flat_hash_set<ChunkHandle>> parts_{kParts};
+};
+
 // One episode of rebalancing: from the moment at which a server is beyond the threshold until all
 // are within the settling distance, or nothing more can be done.
 //
@@ -24,7 +40,8 @@ namespace ballast::master {
 //                                          +--+        v
 //                                       moves end    ended
 //
-// The plan of an episode is made once, from one view, in slices; its moves are then handed out
+// The plan of an episode is made once, from one view, in slices that cost about the same each,
+// however many moves there are; its moves are then handed out
 // coldest first. A chunk is moved at most once in an episode, whatever becomes of the move. When
 // all have ended the caller looks at the servers anew: what failed, or what writers did meanwhile,
 // is another plan of the same episode (Replan), at most kPlansMax of them.
@@ -49,7 +66,8 @@ class RebalanceEpisode {
   std::optional<PlannedMove> NextMove();
   // Gives one back: it could not be begun yet, and is the next again.
   void PutBack(const PlannedMove& move) {
-    waiting_.push_front(move);
+    waiting_[move.heat].push_front(move);
+    ++waiting_count_;
     --progress_.under_way;
   }
   // A move that was handed out has ended.
@@ -73,13 +91,19 @@ class RebalanceEpisode {
   const BalanceGoal& goal() const { return goal_; }
   const ClusterView& view() const { return *view_; }
   const std::vector<BlockedBytes>& blocked() const { return blocked_; }
-  const std::deque<PlannedMove>& waiting() const { return waiting_; }
+  size_t waiting_count() const { return phase_ == Phase::kMoving ? waiting_count_ : 0; }
+  // The next moves that wait, at most `moves_max`, in their order.
+  std::vector<PlannedMove> FirstWaiting(size_t moves_max) const;
   bool idle() const {
-    return phase_ == Phase::kMoving && waiting_.empty() && progress_.under_way == 0;
+    return phase_ == Phase::kMoving && waiting_count_ == 0 && progress_.under_way == 0;
   }
 
  private:
+  static constexpr uint64_t kTargetsAVisit = 8;  // to look at so many costs what a visit costs
+
   void BeginPlan(ClusterView view, BalanceGoal goal);
+  // Returns how many visits more it has cost.
+  size_t Choose(const ChunkPicture& picture, uint8_t heat);
   void EndPlan();
 
   size_t moves_max_;
@@ -88,9 +112,11 @@ class RebalanceEpisode {
   BalanceGoal goal_;
   std::unique_ptr<MoveChooser> chooser_;  // while planning
   ChunkWalk walk_;
-  std::vector<PlannedMove> chosen_;  // of the plan being made
-  absl::flat_hash_set<ChunkHandle> moved_;
-  std::deque<PlannedMove> waiting_;
+  ChosenChunks chosen_;
+  // By heat, in the order in which they were chosen; handed out once the plan is made.
+  absl::btree_map<uint8_t, std::deque<PlannedMove>> waiting_;
+  size_t waiting_count_ = 0;
+  uint64_t waiting_bytes_ = 0;  // of the plan being made
   std::vector<BlockedBytes> blocked_;
   Progress progress_;
 };

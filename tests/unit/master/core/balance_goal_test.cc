@@ -86,6 +86,43 @@ TEST(BalanceGoalTest, NoServersNoGoal) {
   EXPECT_EQ(goal.mean_pct, 0);
 }
 
+// Those that give beyond what they must are the fullest, portion by portion; likewise the emptiest
+// take.
+TEST(BalanceGoalTest, TheFullestGiveAndTheEmptiestTakeWhatIsMissing) {
+  for (uint64_t seed = 1; seed <= 200; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    const bool empty_comes = seed % 2 == 0;
+    std::vector<ServerView> servers;
+    const auto count = static_cast<uint32_t>(rng.Between(5, 80));
+    for (uint32_t i = 1; i <= count; ++i) {
+      servers.push_back(
+          Server(i, GiB(rng.Between(100, 1000)), static_cast<double>(rng.Between(480, 520)) / 10));
+    }
+    servers.push_back(Server(count + 1, GiB(500), empty_comes ? 0 : 98));
+    const BalanceLimits limits;
+    const BalanceGoal goal = PlanBalanceGoal(ClusterView(servers), limits);
+    ASSERT_GT(goal.bytes(), 0u);
+    EXPECT_EQ(goal.shed_bytes, goal.gain_bytes);
+    const double sign = empty_comes ? 1 : -1;
+    const auto portion = static_cast<double>(limits.chunk_bytes);
+    double lowest_step = 1e9;    // from which a portion was given
+    double highest_left = -1e9;  // from which none was
+    for (uint32_t i = 1; i <= count; ++i) {
+      const ServerView& server = servers[i - 1];
+      const ServerGoal* own = GoalOf(goal, i);
+      const double moved =
+          own == nullptr ? 0 : static_cast<double>(empty_comes ? own->shed_bytes : own->gain_bytes);
+      const auto capacity = static_cast<double>(server.capacity_bytes);
+      const double left =
+          sign * static_cast<double>(server.used_bytes) / capacity - moved / capacity;
+      highest_left = std::max(highest_left, left);
+      if (moved > 0) lowest_step = std::min(lowest_step, left + portion / capacity);
+    }
+    EXPECT_GE(lowest_step, highest_left - 1e-9);
+  }
+}
+
 // Random clusters: everyone ends in the band, nobody both sheds and gains, and the bytes are the
 // lower bound.
 TEST(BalanceGoalTest, RandomClustersEndInTheBandWithTheFewestBytes) {

@@ -141,6 +141,37 @@ TEST_F(RebalanceEpisodeTest, MovesThatCannotBeginYetComeAgain) {
   EXPECT_EQ(moves, episode.progress().moves_planned);
 }
 
+TEST_F(RebalanceEpisodeTest, MovesAreHandedOutColdestFirstAndShownInThatOrder) {
+  AddServer(1000);
+  AddServer(1000);
+  AddChunks(ServerIndex(1), 900);
+  Rng rng(3);
+  for (uint64_t sequence = 1; sequence <= sequence_; ++sequence) {
+    for (const uint32_t shard : {0u, 1u}) {
+      catalog_.chunks(ShardId(shard))->AddReads(sequence, rng.Below(50), 0, rng);
+    }
+  }
+  RebalanceEpisode episode = Begin();
+  EXPECT_TRUE(episode.FirstWaiting(10).empty()) << "there is no plan yet";
+  EXPECT_EQ(episode.waiting_count(), 0u);
+  Plan(episode, 64);
+  const std::vector<PlannedMove> shown = episode.FirstWaiting(10);
+  ASSERT_EQ(shown.size(), 10u);
+  EXPECT_EQ(episode.FirstWaiting(1 << 20).size(), episode.waiting_count());
+  int heat = 0;
+  std::set<uint8_t> heats;
+  for (size_t i = 0; const auto move = episode.NextMove(); ++i) {
+    if (i < shown.size()) {
+      EXPECT_EQ(*move, shown[i]);
+    }
+    EXPECT_GE(move->heat, heat);
+    heat = move->heat;
+    heats.insert(move->heat);
+    episode.OnMoveEnded(true, move->length_bytes);
+  }
+  EXPECT_GT(heats.size(), 3u) << "the test has no heats to order by";
+}
+
 TEST_F(RebalanceEpisodeTest, AnEpisodeWithNothingToChooseIsIdleAtOnce) {
   AddServer(1000);
   AddServer(1000);
