@@ -116,6 +116,7 @@ Server::Server(std::unique_ptr<ServerIdentity> identity, const Options& options,
       gate_(std::make_shared<PostGate>(*control_)),
       pacer_(MakeThreadExecutor("pacer")),
       traffic_(std::make_unique<TrafficControl>(*pacer_, RealClock())),
+      scan_helpers_(options.disk_threads),
       disk_(std::make_unique<ThreadPool>("disk", static_cast<int>(options.disk_threads))),
       registrar_(MakeThreadExecutor("registrar")),
       scan_(MakeThreadExecutor("scan")) {}
@@ -177,7 +178,8 @@ void Server::Register() {
 }
 
 void Server::Scan() {
-  const absl::StatusOr<RecoveryReport> report = RecoverChunks(*store_, &stopping_);
+  const absl::StatusOr<RecoveryReport> report = RecoverChunks(
+      *store_, &stopping_, scan_helpers_, [this](Task task) { disk_->Post(std::move(task)); });
   if (!report.ok() && !stopping_) {
     Fail(report.status());
   }

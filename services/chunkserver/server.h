@@ -82,6 +82,7 @@ class Server {
   BulkChannelPool channels_{kIdleConnections, kConnectTimeout};
   std::unique_ptr<ChunkStore> store_;
   StoreDirectory directory_;  // of one
+  const size_t scan_helpers_;
   std::unique_ptr<ThreadPool> disk_;
   std::unique_ptr<ChunkDataService> service_;
   std::unique_ptr<GrpcServer> port_;

@@ -3,8 +3,10 @@
 
 #include <atomic>
 #include <cstdint>
+#include <functional>
 
 #include "absl/status/statusor.h"
+#include "common/env/executor.h"
 #include "services/chunkserver/store/chunk_store.h"
 
 namespace ballast::chunkserver {
@@ -25,9 +27,14 @@ struct RecoveryReport {
 // start unverified. What is wrong with single files never fails it; the first few are logged, all
 // are counted.
 //
-// Blocks for the whole scan. `stop` (may be null) ends it early with CANCELLED.
+// Blocks for the whole scan. `stop` (may be null) ends it early with CANCELLED. Several folders are
+// scanned at a time: by this thread, and by up to `helpers` tasks at a time, one for each folder,
+// that are posted to `post`. That may run them late or never; what has not begun at the end of the
+// scan does nothing any more, and nothing is posted then.
 // Failure: a folder that cannot be listed, with the file system's status; then the store does not
 // serve.
-absl::StatusOr<RecoveryReport> RecoverChunks(ChunkStore& store, const std::atomic<bool>* stop);
+absl::StatusOr<RecoveryReport> RecoverChunks(ChunkStore& store, const std::atomic<bool>* stop,
+                                             size_t helpers = 0,
+                                             const std::function<void(Task)>& post = nullptr);
 
 }  // namespace ballast::chunkserver

@@ -2,8 +2,17 @@
 // Crashes at every step, and whatever the start-up scan can meet.
 #include "services/chunkserver/store/recovery.h"
 
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <functional>
 #include <map>
+#include <set>
+#include <utility>
+#include <vector>
 
+#include "absl/synchronization/mutex.h"
+#include "common/env/executor.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/chunkserver/store/store_fixture.h"
@@ -200,6 +209,110 @@ TEST_F(RecoveryScanTest, ANewerFormatIsLeftAlone) {
 TEST_F(RecoveryScanTest, WhatUnfinishedWritesLeftIsRemoved) {
   WriteWhole(fs_, "/cs/staging/0001000000000999.1", "half");
   EXPECT_EQ(Scan().staging_removed, 1u);
+}
+
+// Many folders, and something wrong in several of them.
+class ParallelScanTest : public ::testing::Test {
+ protected:
+  static constexpr uint64_t kChunks = 600;
+
+  void SetUp() override {
+    ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+    ASSERT_OK_AND_ASSIGN(auto store, OpenStore(fs_));
+    for (uint64_t i = 1; i <= kChunks; ++i) {
+      ASSERT_OK(WriteChunk(*store, ChunkHandle(ShardId(1), i), RandomBytes(i, i)));
+    }
+    for (const uint64_t i : {3, 77, 300}) {
+      ASSERT_OK(fs_.FlipBit(store->layout().ChunkFile(ChunkHandle(ShardId(1), i)), 70, 1));
+    }
+    WriteWhole(fs_, "/cs/chunks/10/README", "hello");
+    WriteWhole(fs_, "/cs/staging/0001000000000999.1", "half");
+  }
+
+  MemFileSystem fs_;
+};
+
+TEST_F(ParallelScanTest, SeveralFilesAreReadAtATimeAndFoundAsByOne) {
+  absl::Mutex mu;
+  size_t opening = 0;
+  bool met = false;
+  HookedFileSystem meeting(fs_, [&] {  // waits until four are here at once
+    absl::MutexLock lock(&mu);
+    ++opening;
+    met = met || opening == 4;
+    mu.AwaitWithTimeout(absl::Condition(&met), absl::Seconds(20));
+    --opening;
+    return absl::OkStatus();
+  });
+  ThreadPool disk("disk", 3);
+  ChunkStore store(meeting, StoreOptions());
+  ASSERT_OK_AND_ASSIGN(
+      const RecoveryReport report,
+      RecoverChunks(store, nullptr, 3, [&](Task task) { disk.Post(std::move(task)); }));
+  EXPECT_TRUE(met);
+  EXPECT_EQ(report.chunks, kChunks);
+  EXPECT_EQ(report.corrupt, 3u);
+  EXPECT_EQ(report.strays, 1u);
+  EXPECT_EQ(report.staging_removed, 1u);
+  EXPECT_EQ(store.Usage().chunk_count, kChunks);
+  for (uint64_t i = 1; i <= kChunks; ++i) {
+    ASSERT_OK_AND_ASSIGN(const ReplicaFacts facts, store.Stat(ChunkHandle(ShardId(1), i)));
+    EXPECT_EQ(facts.state == ReplicaState::kCorrupt, i == 3 || i == 77 || i == 300) << i;
+  }
+}
+
+TEST_F(ParallelScanTest, HelpersThatNeverRunAreNotWaitedFor) {
+  std::vector<Task> posted;
+  {
+    ChunkStore store(fs_, StoreOptions());
+    ASSERT_OK_AND_ASSIGN(
+        const RecoveryReport report,
+        RecoverChunks(store, nullptr, 5, [&](Task task) { posted.push_back(std::move(task)); }));
+    EXPECT_EQ(report.chunks, kChunks);
+  }
+  ASSERT_EQ(posted.size(), 5u);
+  for (size_t i = 0; i < posted.size(); ++i) {
+    posted[i]();  // the store is gone
+  }
+  EXPECT_EQ(posted.size(), 5u);
+}
+
+TEST_F(ParallelScanTest, AHelpersTaskIsOneFolderSoThatOtherWorkComesInBetween) {
+  std::deque<Task> posted;
+  size_t opened = 0;
+  size_t most = 0;
+  size_t tasks = 0;
+  bool inside = false;
+  HookedFileSystem hooked(fs_, [&] {
+    ++opened;
+    if (!inside && !posted.empty()) {
+      inside = true;
+      const size_t before = opened;
+      Task task = std::move(posted.front());
+      posted.pop_front();
+      task();
+      most = std::max(most, opened - before);
+      ++tasks;
+      inside = false;
+    }
+    return absl::OkStatus();
+  });
+  ChunkStore store(hooked, StoreOptions());
+  ASSERT_OK_AND_ASSIGN(
+      const RecoveryReport report,
+      RecoverChunks(store, nullptr, 1, [&](Task task) { posted.push_back(std::move(task)); }));
+  EXPECT_EQ(report.chunks, kChunks);
+  EXPECT_GT(tasks, 100u);
+  EXPECT_LE(most, kChunks / 256 + 1);
+}
+
+TEST_F(ParallelScanTest, AStoppedScanServesNothing) {
+  const std::atomic<bool> stop{true};
+  ThreadPool disk("disk", 2);
+  ChunkStore store(fs_, StoreOptions());
+  EXPECT_THAT(RecoverChunks(store, &stop, 2, [&](Task task) { disk.Post(std::move(task)); }),
+              StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_FALSE(store.serving());
 }
 
 class ServerIdentityTest : public ::testing::Test {

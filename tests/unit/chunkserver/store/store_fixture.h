@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -77,5 +78,41 @@ inline absl::StatusOr<std::unique_ptr<ChunkStore>> OpenStore(FileSystem& fs,
   RETURN_IF_ERROR(RecoverChunks(*store, nullptr).status());
   return store;
 }
+
+// Calls `on_open` before each chunk file is opened, which fails if that does.
+class HookedFileSystem final : public FileSystem {
+ public:
+  HookedFileSystem(FileSystem& fs, std::function<absl::Status()> on_open)
+      : fs_(fs), on_open_(std::move(on_open)) {}
+
+  absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) override {
+    if (path.find("/chunks/") != std::string::npos) {
+      RETURN_IF_ERROR(on_open_());
+    }
+    return fs_.Open(path, mode);
+  }
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    return fs_.Rename(from, to);
+  }
+  absl::Status RenameExclusive(const std::string& from, const std::string& to) override {
+    return fs_.RenameExclusive(from, to);
+  }
+  absl::Status Remove(const std::string& path) override { return fs_.Remove(path); }
+  absl::Status CreateDir(const std::string& path) override { return fs_.CreateDir(path); }
+  absl::StatusOr<std::vector<std::string>> List(const std::string& path) override {
+    return fs_.List(path);
+  }
+  absl::StatusOr<bool> Exists(const std::string& path) override { return fs_.Exists(path); }
+  absl::StatusOr<uint64_t> FileSize(const std::string& path) override { return fs_.FileSize(path); }
+  absl::Status SyncDir(const std::string& path) override { return fs_.SyncDir(path); }
+  absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) override {
+    return fs_.Lock(path);
+  }
+  absl::StatusOr<SpaceInfo> Space(const std::string& path) override { return fs_.Space(path); }
+
+ private:
+  FileSystem& fs_;
+  const std::function<absl::Status()> on_open_;
+};
 
 }  // namespace ballast::chunkserver
