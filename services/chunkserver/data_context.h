@@ -22,7 +22,8 @@ struct DataServiceOptions {
   size_t streams_max = 256;  // reads and writes together; more are refused with OVERLOADED
   absl::Duration deadline_max = absl::Hours(1);  // streams must name a deadline within this
   uint64_t read_message_bytes = KiB(512);        // where the reader names none
-  TrafficControl* traffic = nullptr;             // of what is sent to others; null: no limits
+  // Limits what is sent to others, and is told how clients are served; null: no limits.
+  TrafficControl* traffic = nullptr;
 };
 
 // How a chunk server keeps its connections to others: idle ones, and the time to open one.

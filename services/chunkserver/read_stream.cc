@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
+#include "common/env/clock.h"
 #include "common/rpc/raw_block_codec.h"
 #include "common/rpc/status_bridge.h"
 #include "common/types/error.h"
@@ -15,6 +16,9 @@ namespace ballast::chunkserver {
 grpc::ServerWriteReactor<grpc::ByteBuffer>* ReadStream::Start(DataContext& context,
                                                               const v1::ReadChunkRequest& request) {
   std::shared_ptr<ReadStream> stream(new ReadStream(context, request));
+  if (context.options.traffic != nullptr && request.traffic() == v1::TRAFFIC_CLASS_UNSPECIFIED) {
+    stream->waits_since_ = RealClock().SteadyNow();
+  }
   stream->self_ = stream;
   stream->Advance();
   return stream.get();
@@ -176,6 +180,11 @@ void ReadStream::Work() {
     status = message.status();
     if (!status.ok()) {
       break;
+    }
+    if (waits_since_.has_value()) {
+      context_.options.traffic->OnServed(ForegroundMonitor::Kind::kRead,
+                                         RealClock().SteadyNow() - *waits_since_);
+      waits_since_.reset();
     }
     {
       absl::MutexLock lock(&mu_);

@@ -12,6 +12,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
+#include "common/base/steady_time.h"
 #include "protos/chunkserver_data_service.pb.h"
 #include "services/chunkserver/data_context.h"
 
@@ -64,6 +65,8 @@ class ReadStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // Used by Work alone, which runs once at a time.
   ChunkStore* store_ = nullptr;  // of the server meant
   std::shared_ptr<const OpenChunk> chunk_;
+  // When a client began to wait for its first data; none: it is no client, or has got them.
+  std::optional<SteadyTime> waits_since_;
   uint64_t blocks_at_once_ = 0;
   uint64_t next_block_ = 0;
   uint64_t end_block_ = 0;

@@ -115,6 +115,7 @@ Server::Server(std::unique_ptr<ServerIdentity> identity, const Options& options,
       control_(MakeThreadExecutor("heartbeat")),
       gate_(std::make_shared<PostGate>(*control_)),
       pacer_(MakeThreadExecutor("pacer")),
+      pacer_gate_(std::make_shared<PostGate>(*pacer_)),
       traffic_(std::make_unique<TrafficControl>(*pacer_, RealClock())),
       scan_helpers_(options.disk_threads),
       disk_(std::make_unique<ThreadPool>("disk", static_cast<int>(options.disk_threads))),
@@ -135,11 +136,24 @@ void Server::StartControl(const Options& options, FenceTable fences) {
   Heartbeater::Callbacks callbacks;
   callbacks.register_server = [this] { registrar_->Post([this] { Register(); }); };
   callbacks.on_fatal = [this](const absl::Status& status) { Fail(status); };
-  callbacks.on_settings = [this](const v1::Settings& settings) { traffic_->SetLimits(settings); };
+  callbacks.on_settings = [this](const v1::Settings& settings) {
+    traffic_->SetLimits(settings);
+    pacer_->Post(
+        [this, days = settings.scrub_days() == 0 ? kScrubDaysDefault : settings.scrub_days()] {
+          scrubber_->SetPeriod(absl::Hours(24) * days);
+        });
+  };
   const PostBlocking post_blocking = [this](Task task) { disk_->Post(std::move(task)); };
   sources_ = std::make_unique<GrpcChunkSources>(channels_, identity_->cluster_id());
   copier_ = std::make_unique<ChunkCopier>(*store_, post_blocking, *sources_, *control_, RealClock(),
                                           ChunkCopierOptions());
+  ScrubberOptions scrub;
+  scrub.note_file = JoinPath(FolderOf(options), "scrub");
+  scrubber_ =
+      std::make_unique<Scrubber>(std::move(scrub), *pacer_, RealClock(), pacer_gate_, *store_,
+                                 post_blocking, [this] { return traffic_->foreground_factor(); });
+  pacer_->Post([this] { scrubber_->Start(); });
+  traffic_->StartBackOff([this] { return scrubber_->read_bytes(); });
   heartbeater_ = std::make_unique<Heartbeater>(
       std::move(heartbeat), *control_, RealClock(), gate_, *store_, *identity_, std::move(fences),
       post_blocking, *copier_, *traffic_, *streams_, std::move(callbacks));
@@ -214,8 +228,9 @@ Server::~Server() {
     heartbeater_.reset();
     streams_.reset();
   }
-  disk_.reset();
+  pacer_gate_->Close();
   pacer_.reset();  // nobody waits at a gate any more
+  disk_.reset();
 }
 
 void Server::OnControl(Task task) {

@@ -20,6 +20,7 @@
 #include "services/chunkserver/control/grpc_master_streams.h"
 #include "services/chunkserver/control/heartbeater.h"
 #include "services/chunkserver/control/post_gate.h"
+#include "services/chunkserver/control/scrubber.h"
 #include "services/chunkserver/control/traffic_control.h"
 #include "services/chunkserver/options.h"
 #include "services/chunkserver/store/chunk_store.h"
@@ -36,7 +37,8 @@ absl::StatusOr<std::string> Format(FileSystem& fs, const Options& options);
 // Start order: lock the folder and count the boot, listen (bulk calls get NOT_READY), register and
 // heartbeat (LOADING), scan the folder, serve. It needs neither shardctl nor masters to serve
 // bytes. Stop order: refuse new calls, tell the masters, cancel copies, wait for calls (briefly,
-// then cancel) and for copies, end heartbeats, end disk work, release the folder. Thread-safe.
+// then cancel) and for copies, end heartbeats, end scrubbing and disk work, release the folder.
+// Thread-safe.
 class Server {
  public:
   // Listens when it returns; the scan goes on behind it. `on_failure` is called at most once, on a
@@ -75,9 +77,10 @@ class Server {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> news_posted_{false};
 
-  std::unique_ptr<Executor> control_;  // heartbeats; nothing that blocks
-  std::shared_ptr<PostGate> gate_;     // leads to control_
-  std::unique_ptr<Executor> pacer_;    // lets bytes pass that are under a limit
+  std::unique_ptr<Executor> control_;     // heartbeats; nothing that blocks
+  std::shared_ptr<PostGate> gate_;        // leads to control_
+  std::unique_ptr<Executor> pacer_;       // lets bytes pass that are under a limit
+  std::shared_ptr<PostGate> pacer_gate_;  // leads to pacer_
   std::unique_ptr<TrafficControl> traffic_;
   BulkChannelPool channels_{kIdleConnections, kConnectTimeout};
   std::unique_ptr<ChunkStore> store_;
@@ -88,6 +91,7 @@ class Server {
   std::unique_ptr<GrpcServer> port_;
   std::unique_ptr<GrpcChunkSources> sources_;
   std::unique_ptr<ChunkCopier> copier_;
+  std::unique_ptr<Scrubber> scrubber_;  // used on pacer_
   std::unique_ptr<GrpcMasterStreams> streams_;
   std::unique_ptr<ShardctlClient> shardctl_;
   v1::RegisterChunkServerRequest registration_;

@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/base/status_macros.h"
 #include "common/base/uuid.h"
+#include "common/env/clock.h"
 #include "common/rpc/status_bridge.h"
 #include "common/types/error.h"
 #include "common/types/shard_config.h"
@@ -259,7 +260,12 @@ absl::Status WriteStream::Process(grpc::ByteBuffer& buffer) {
       forwarder->Send(buffer, message.finish.has_value());
     }
   }
+  const SteadyTime begin = RealClock().SteadyNow();
   RETURN_IF_ERROR(writer_->Append(blocks));
+  if (context_.options.traffic != nullptr) {
+    context_.options.traffic->OnServed(ForegroundMonitor::Kind::kWrite,
+                                       RealClock().SteadyNow() - begin);
+  }
   if (message.finish.has_value()) {
     RETURN_IF_ERROR(
         writer_->Prepare(message.finish->length_bytes(), Crc32c{message.finish->crc32c()}));

@@ -12,6 +12,10 @@ namespace {
 
 constexpr uint64_t kMegabyte = 1'000'000;
 constexpr uint32_t kWholePpm = 1'000'000;
+// The highest rate of late is half forgotten after some 3 s.
+constexpr double kRateDecay = 0.9;
+// What repair keeps of its limit, however slowly clients are served.
+constexpr double kRepairFactorMin = 0.5;
 
 uint64_t ShareOf(uint64_t total_bytes_per_second, uint32_t share_ppm) {
   if (total_bytes_per_second == 0) {
@@ -46,15 +50,73 @@ void TrafficControl::SetLimits(const v1::Settings& settings) {
                                  .total = settings.repair_total_mbps() * kMegabyte};
   limits_[kRebalance] = ClassLimits{.server = settings.rebalance_server_mbps() * kMegabyte,
                                     .total = settings.rebalance_total_mbps() * kMegabyte};
-  for (size_t i = 0; i < kClasses; ++i) {
-    gates_[i].receive->SetRate(limits_[i].server);
-    gates_[i].send->SetRate(limits_[i].server);
-  }
+  SetRatesLocked();
   DropEndedLocked();
   for (const CopyGate& copy : copies_) {
     if (const auto gate = copy.gate.lock()) {
       gate->SetRate(ShareOf(limits_[copy.traffic].total, copy.share_ppm));
     }
+  }
+}
+
+void TrafficControl::SetRatesLocked() {
+  const double factor = monitor_.factor();
+  // Of the limit, not of what really moves: a repair that has just begun is not to crawl.
+  const auto repair = static_cast<uint64_t>(static_cast<double>(limits_[kRepair].server) *
+                                            std::max(factor, kRepairFactorMin));
+  gates_[kRepair].receive->SetRate(repair);
+  gates_[kRepair].send->SetRate(repair);
+  const uint64_t limit = limits_[kRebalance].server;
+  gates_[kRebalance].receive->SetRate(
+      BackedOffRate(limit, static_cast<uint64_t>(received_.rate), factor));
+  gates_[kRebalance].send->SetRate(BackedOffRate(limit, static_cast<uint64_t>(sent_.rate), factor));
+}
+
+void TrafficControl::StartBackOff(std::function<uint64_t()> other_bytes) {
+  executor_.Post([this, other_bytes = std::move(other_bytes)]() mutable {
+    other_bytes_ = std::move(other_bytes);
+    decided_ = clock_.SteadyNow();
+    executor_.RunAfter(ForegroundMonitor::kPeriod, [this] { Decide(); });
+  });
+}
+
+void TrafficControl::OnServed(ForegroundMonitor::Kind kind, absl::Duration service) {
+  absl::MutexLock lock(&mu_);
+  monitor_.Add(kind, service);
+}
+
+double TrafficControl::foreground_factor() const {
+  absl::MutexLock lock(&mu_);
+  return monitor_.factor();
+}
+
+void TrafficControl::Measure(const BandwidthGate& gate, double seconds, bool uncut, Meter& meter) {
+  const uint64_t granted = gate.granted_bytes();
+  const double rate = static_cast<double>(granted - meter.granted_bytes) / seconds;
+  meter.granted_bytes = granted;
+  if (uncut) {
+    meter.rate = std::max(rate, meter.rate * kRateDecay);
+  }
+}
+
+void TrafficControl::Decide() {
+  executor_.RunAfter(ForegroundMonitor::kPeriod, [this] { Decide(); });
+  uint64_t moved = other_bytes_();
+  for (const ClassGates& gates : gates_) {
+    moved += gates.receive->granted_bytes() + gates.send->granted_bytes();
+  }
+  const SteadyTime now = clock_.SteadyNow();
+  const double seconds = std::max(absl::ToDoubleSeconds(now - decided_), 0.1);
+  decided_ = now;
+  const bool background = std::exchange(moved_bytes_, moved) != moved;
+  absl::MutexLock lock(&mu_);
+  const bool uncut = monitor_.factor() >= 1;
+  Measure(*gates_[kRebalance].receive, seconds, uncut, received_);
+  Measure(*gates_[kRebalance].send, seconds, uncut, sent_);
+  const double before = monitor_.factor();
+  monitor_.Decide(now, background);
+  if (monitor_.factor() != before) {
+    SetRatesLocked();
   }
 }
 

@@ -10,9 +10,10 @@ uint64_t ChunkFileBytesOnDisk(uint64_t length_bytes) {
   return (kChunkPrefixBytes + length_bytes + KiB(4) - 1) / KiB(4) * KiB(4);
 }
 
-ChunkIndex::Packed ChunkIndex::Pack(const ReplicaFacts& facts) {
+ChunkIndex::Packed ChunkIndex::Pack(const ReplicaFacts& facts, uint32_t verified_s) {
   CHECK_LE(facts.length_bytes, kChunkBytesMax);
-  return Packed{facts.length_bytes | static_cast<uint32_t>(facts.state) << 30, facts.crc32c.value};
+  return Packed{facts.length_bytes | static_cast<uint32_t>(facts.state) << 30, facts.crc32c.value,
+                verified_s};
 }
 
 ReplicaFacts ChunkIndex::Unpack(const Packed& packed) {
@@ -24,7 +25,7 @@ ReplicaFacts ChunkIndex::Unpack(const Packed& packed) {
 }
 
 bool ChunkIndex::Insert(ChunkHandle handle, const ReplicaFacts& facts) {
-  if (!chunks_.emplace(handle.value(), Pack(facts)).second) {
+  if (!chunks_.emplace(handle.value(), Pack(facts, 0)).second) {
     return false;
   }
   corrupt_count_ += facts.state == ReplicaState::kCorrupt ? 1 : 0;
@@ -41,7 +42,15 @@ bool ChunkIndex::SetState(ChunkHandle handle, ReplicaState state) {
   corrupt_count_ -= facts.state == ReplicaState::kCorrupt ? 1 : 0;
   corrupt_count_ += state == ReplicaState::kCorrupt ? 1 : 0;
   facts.state = state;
-  it->second = Pack(facts);
+  it->second = Pack(facts, it->second.verified_s);
+  return true;
+}
+
+bool ChunkIndex::SetVerified(ChunkHandle handle, uint32_t at_s) {
+  if (!SetState(handle, ReplicaState::kVerified)) {
+    return false;
+  }
+  chunks_.find(handle.value())->second.verified_s = at_s;
   return true;
 }
 
@@ -79,6 +88,16 @@ void ChunkIndex::Visit(ChunkHandle after,
                        absl::FunctionRef<bool(ChunkHandle, const ReplicaFacts&)> visit) const {
   for (auto it = chunks_.upper_bound(after.value()); it != chunks_.end(); ++it) {
     if (!visit(ChunkHandle(it->first), Unpack(it->second))) {
+      return;
+    }
+  }
+}
+
+void ChunkIndex::VisitVerifications(
+    ChunkHandle after,
+    absl::FunctionRef<bool(ChunkHandle, const ReplicaFacts&, uint32_t)> visit) const {
+  for (auto it = chunks_.upper_bound(after.value()); it != chunks_.end(); ++it) {
+    if (!visit(ChunkHandle(it->first), Unpack(it->second), it->second.verified_s)) {
       return;
     }
   }

@@ -26,7 +26,7 @@ struct ReplicaFacts {
   friend bool operator==(const ReplicaFacts&, const ReplicaFacts&) = default;
 };
 
-// The chunks on this server, by handle and thus by shard. Some 20 bytes a chunk.
+// The chunks on this server, by handle and thus by shard. Some 30 bytes a chunk.
 //
 // Concurrency: none; its owner serialises. Pure.
 class ChunkIndex {
@@ -36,6 +36,8 @@ class ChunkIndex {
   bool Insert(ChunkHandle handle, const ReplicaFacts& facts);
   // False if there is no such chunk.
   bool SetState(ChunkHandle handle, ReplicaState state);
+  // Its state is verified, since `at_s` by the owner's clock. False if there is no such chunk.
+  bool SetVerified(ChunkHandle handle, uint32_t at_s);
   bool Erase(ChunkHandle handle);
   std::optional<ReplicaFacts> Find(ChunkHandle handle) const;
 
@@ -48,6 +50,11 @@ class ChunkIndex {
   void Visit(ChunkHandle after,
              absl::FunctionRef<bool(ChunkHandle, const ReplicaFacts&)> visit) const;
 
+  // As Visit, with the time of the last verification; 0 if there was none.
+  void VisitVerifications(
+      ChunkHandle after,
+      absl::FunctionRef<bool(ChunkHandle, const ReplicaFacts&, uint32_t verified_s)> visit) const;
+
   uint64_t size() const { return chunks_.size(); }
   uint64_t corrupt_count() const { return corrupt_count_; }
   // What the files take on disk (see ChunkFileBytesOnDisk).
@@ -58,9 +65,10 @@ class ChunkIndex {
   struct Packed {
     uint32_t length_and_state;
     uint32_t crc;
+    uint32_t verified_s;
   };
   static_assert(kChunkBytesMax < (uint64_t{1} << 30));
-  static Packed Pack(const ReplicaFacts& facts);
+  static Packed Pack(const ReplicaFacts& facts, uint32_t verified_s);
   static ReplicaFacts Unpack(const Packed& packed);
 
   absl::btree_map<uint64_t, Packed> chunks_;

@@ -9,6 +9,7 @@
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/types/error.h"
+#include "services/chunkserver/store/chunk_verification.h"
 
 namespace ballast::chunkserver {
 namespace {
@@ -129,6 +130,9 @@ void ChunkStore::Publish(ChunkHandle handle, const ReplicaFacts& facts, uint64_t
   reserved_bytes_ -= reserved_bytes;
   writing_.erase(handle);
   CHECK(index_.Insert(handle, facts)) << handle;
+  if (facts.state == ReplicaState::kVerified) {
+    index_.SetVerified(handle, verification_clock_s_.load(std::memory_order_relaxed));
+  }
   Notify(handle, std::nullopt);
 }
 
@@ -277,50 +281,47 @@ absl::StatusOr<size_t> ChunkStore::ReadBlocks(const OpenChunk& chunk, uint64_t f
 absl::StatusOr<ReplicaFacts> ChunkStore::Stat(ChunkHandle handle) { return FindForUse(handle); }
 
 absl::StatusOr<ReplicaFacts> ChunkStore::Verify(ChunkHandle handle) {
-  ASSIGN_OR_RETURN(ReplicaFacts facts, FindForUse(handle));
-  // A handle of its own: a chunk held to be corrupt is read anew, and no cached header is believed.
-  absl::StatusOr<std::shared_ptr<const OpenChunk>> chunk = OpenFile(handle, facts);
-  if (!chunk.ok()) {
-    RETURN_IF_ERROR(FindForUse(handle).status());  // deleted meanwhile
-    MarkCorrupt(handle, chunk.status());
-    return IsCorrupt(handle);
+  ASSIGN_OR_RETURN(const std::unique_ptr<ChunkVerification> verification,
+                   ChunkVerification::Start(*this, handle));
+  bool done = false;
+  while (!done) {
+    ASSIGN_OR_RETURN(done, verification->Step(kVerifyBytes));
   }
-  std::vector<char> buffer(
-      std::min<uint64_t>(kVerifyBytes, BlockCount(facts.length_bytes) * kBlockBytes));
-  const uint64_t blocks_at_once = buffer.size() / kBlockBytes;
-  const uint64_t blocks = (*chunk)->header.blocks.size();
-  for (uint64_t block = 0; block < blocks; block += blocks_at_once) {
-    RETURN_IF_ERROR(
-        ReadBlocks(**chunk, block, std::min(blocks_at_once, blocks - block), buffer.data())
-            .status());
-  }
-  SetState(handle, ReplicaState::kVerified);
-  facts.state = ReplicaState::kVerified;
-  return facts;
+  return verification->facts();
 }
 
-void ChunkStore::SetState(ChunkHandle handle, ReplicaState state) {
+bool ChunkStore::SetVerified(ChunkHandle handle, uint64_t marks) {
   absl::MutexLock lock(&mu_);
   const std::optional<ReplicaFacts> before = index_.Find(handle);
-  if (before.has_value() && before->state != state) {
-    index_.SetState(handle, state);
+  if (!before.has_value()) {
+    return true;  // deleted meanwhile
+  }
+  if (before->state == ReplicaState::kCorrupt && corrupt_marks_ != marks) {
+    return false;
+  }
+  index_.SetVerified(handle, verification_clock_s_.load(std::memory_order_relaxed));
+  if (before->state != ReplicaState::kVerified) {
     Notify(handle, before);
   }
+  return true;
 }
 
 void ChunkStore::MarkCorrupt(ChunkHandle handle, const absl::Status& why) {
-  std::shared_ptr<const OpenChunk> dropped;
-  {
-    absl::MutexLock lock(&mu_);
-    const auto it = open_by_handle_.find(handle);
-    if (it != open_by_handle_.end()) {
-      dropped = std::move(*it->second);
-      open_.erase(it->second);
-      open_by_handle_.erase(it);
-    }
-  }
   LogError("chunk_store.corrupt_chunk", {{"chunk", handle.ToString()}, {"error", why.ToString()}});
-  SetState(handle, ReplicaState::kCorrupt);
+  std::shared_ptr<const OpenChunk> dropped;  // closed outside the lock
+  absl::MutexLock lock(&mu_);
+  const auto it = open_by_handle_.find(handle);
+  if (it != open_by_handle_.end()) {
+    dropped = std::move(*it->second);
+    open_.erase(it->second);
+    open_by_handle_.erase(it);
+  }
+  ++corrupt_marks_;
+  const std::optional<ReplicaFacts> before = index_.Find(handle);
+  if (before.has_value() && before->state != ReplicaState::kCorrupt) {
+    index_.SetState(handle, ReplicaState::kCorrupt);
+    Notify(handle, before);
+  }
 }
 
 absl::Status ChunkStore::Delete(ChunkHandle handle, uint32_t length_bytes) {
@@ -382,6 +383,21 @@ std::vector<std::pair<ChunkHandle, ReplicaFacts>> ChunkStore::List(ChunkHandle a
     out.emplace_back(handle, facts);
     return true;
   });
+  return out;
+}
+
+std::vector<ChunkStore::Verification> ChunkStore::ListVerifications(ChunkHandle after,
+                                                                    size_t chunks_max) {
+  std::vector<Verification> out;
+  absl::MutexLock lock(&mu_);
+  index_.VisitVerifications(
+      after, [&](ChunkHandle handle, const ReplicaFacts& facts, uint32_t verified_s) {
+        if (out.size() == chunks_max) {
+          return false;
+        }
+        out.push_back(Verification{.handle = handle, .facts = facts, .verified_s = verified_s});
+        return true;
+      });
   return out;
 }
 

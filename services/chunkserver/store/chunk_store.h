@@ -145,7 +145,8 @@ class ChunkStore {
   // Does not block. NOT_FOUND / CHUNK_NOT_FOUND. A corrupt chunk is no error here.
   absl::StatusOr<ReplicaFacts> Stat(ChunkHandle handle);
 
-  // Reads and checks all of the chunk; its state becomes verified or corrupt.
+  // Reads and checks all of the chunk; its state becomes verified or corrupt. Piece by piece:
+  // store/chunk_verification.h.
   //   NOT_FOUND / CHUNK_NOT_FOUND; DATA_LOSS / CHECKSUM_MISMATCH
   absl::StatusOr<ReplicaFacts> Verify(ChunkHandle handle);
 
@@ -165,6 +166,20 @@ class ChunkStore {
   const std::string& cluster_id() const { return options_.cluster_id; }
   FileSystem& file_system() { return fs_; }
 
+  // --- verifications, for whoever plans them; these do not block ---
+  // The time that seals and verifications from now on are stamped with: seconds of a clock of the
+  // caller's, 0 until set.
+  void SetVerificationClock(uint32_t now_s) {
+    verification_clock_s_.store(now_s, std::memory_order_relaxed);
+  }
+  struct Verification {
+    ChunkHandle handle;
+    ReplicaFacts facts;
+    uint32_t verified_s = 0;  // 0 if not since this start
+  };
+  // As List.
+  std::vector<Verification> ListVerifications(ChunkHandle after, size_t chunks_max);
+
   // --- reports, one reporter a master (core/report_builder.h); these do not block ---
   using ReporterId = uint64_t;
   ReporterId AddReporter();
@@ -178,6 +193,7 @@ class ChunkStore {
   void CountRead(ChunkHandle handle);
 
  private:
+  friend class ChunkVerification;
   friend class ChunkWriter;
 
   // What the writer needs: see ChunkWriter.
@@ -191,7 +207,10 @@ class ChunkStore {
   absl::StatusOr<std::shared_ptr<const OpenChunk>> OpenFile(ChunkHandle handle,
                                                             const ReplicaFacts& facts);
   absl::StatusOr<ReplicaFacts> FindForUse(ChunkHandle handle) ABSL_LOCKS_EXCLUDED(mu_);
-  void SetState(ChunkHandle handle, ReplicaState state) ABSL_LOCKS_EXCLUDED(mu_);
+  // Notes the end of a verification that began when corrupt_marks_ was `marks`. False, and nothing
+  // changes, if the chunk is corrupt and was perhaps found so since: a read may have met damage in
+  // what the verification had read before.
+  bool SetVerified(ChunkHandle handle, uint64_t marks) ABSL_LOCKS_EXCLUDED(mu_);
   void MarkCorrupt(ChunkHandle handle, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
   void Notify(ChunkHandle handle, const std::optional<ReplicaFacts>& before)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -203,6 +222,7 @@ class ChunkStore {
   std::atomic<bool> serving_{false};
   std::atomic<bool> healthy_{true};
   std::atomic<uint64_t> next_staging_{1};
+  std::atomic<uint32_t> verification_clock_s_{0};
 
   absl::Mutex mu_;  // a leaf: nothing is called with it held but the pure parts below
   ChunkIndex index_ ABSL_GUARDED_BY(mu_);
@@ -212,6 +232,7 @@ class ChunkStore {
   std::bitset<256> durable_folders_ ABSL_GUARDED_BY(mu_);  // by the handle's last two digits
   ReporterId next_reporter_ ABSL_GUARDED_BY(mu_) = 1;
   std::map<ReporterId, ReportBuilder> reporters_ ABSL_GUARDED_BY(mu_);
+  uint64_t corrupt_marks_ ABSL_GUARDED_BY(mu_) = 0;  // how often a chunk was found corrupt
   // Open files, most recently used first.
   using OpenList = std::list<std::shared_ptr<const OpenChunk>>;
   OpenList open_ ABSL_GUARDED_BY(mu_);

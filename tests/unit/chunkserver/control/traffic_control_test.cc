@@ -247,5 +247,84 @@ TEST_F(TrafficControlTest, WhoGivesUpIsNotCalledAndHoldsNobodyUp) {
   EXPECT_TRUE(third);
 }
 
+// Clients whose reads take longer the more background work there is: `harm` for each 100 MB/s.
+class BackOffTest : public TrafficControlTest {
+ protected:
+  void SetUp() override {
+    control_.StartBackOff([] { return uint64_t{0}; });
+  }
+  void Serve(absl::Duration span, double harm, Meter& meter) {
+    for (absl::Duration t = absl::ZeroDuration(); t < span; t += absl::Milliseconds(100)) {
+      const uint64_t before = meter.Sum();
+      world_.RunFor(absl::Milliseconds(100));
+      const double rate = static_cast<double>(meter.Sum() - before) * 10;
+      for (int i = 0; i < 30; ++i) {
+        control_.OnServed(ForegroundMonitor::Kind::kRead,
+                          absl::Milliseconds(10) * (1 + harm * rate / 100e6));
+      }
+    }
+  }
+};
+
+TEST_F(BackOffTest, RebalancingYieldsToClientsAndComesBack) {
+  control_.SetLimits(Limits(100, 0));
+  Serve(absl::Seconds(10), 0, all_);
+  AddCopy(v1::TRAFFIC_CLASS_REBALANCE, 0, {&all_});
+  Serve(absl::Seconds(4), 0, all_);
+  EXPECT_EQ(control_.foreground_factor(), 1.0);
+  Serve(absl::Seconds(2), 10, all_);
+  EXPECT_LE(control_.foreground_factor(), 0.5);
+  Serve(absl::Seconds(10), 10, all_);
+  all_.Clear();
+  Serve(absl::Seconds(5), 10, all_);
+  EXPECT_LE(all_.Sum(), 5 * 20 * kMegabyte);
+  EXPECT_GE(all_.Sum(), 5 * 5 * kMegabyte) << "it never stops";
+  Serve(absl::Seconds(15), 0, all_);
+  EXPECT_EQ(control_.foreground_factor(), 1.0);
+  all_.Clear();
+  Serve(absl::Seconds(5), 0, all_);
+  EXPECT_GE(all_.Sum(), 5 * 95 * kMegabyte);
+}
+
+TEST_F(BackOffTest, YieldsEvenWhereNoLimitIsSet) {
+  control_.SetLimits(Limits(0, 80));
+  Serve(absl::Seconds(10), 0, all_);
+  AddCopy(v1::TRAFFIC_CLASS_REBALANCE, 0, {&all_});
+  Serve(absl::Seconds(4), 0, all_);
+  Serve(absl::Seconds(10), 20, all_);
+  all_.Clear();
+  Serve(absl::Seconds(5), 20, all_);
+  EXPECT_LE(all_.Sum(), 5 * 20 * kMegabyte);
+}
+
+TEST_F(BackOffTest, RepairYieldsButKeepsHalfOfItsLimit) {
+  control_.SetLimits(Limits(100, 0));
+  Serve(absl::Seconds(10), 0, all_);
+  AddCopy(v1::TRAFFIC_CLASS_REPAIR, 0, {&all_});
+  Serve(absl::Seconds(10), 10, all_);
+  EXPECT_LT(control_.foreground_factor(), 0.5);
+  all_.Clear();
+  Serve(absl::Seconds(5), 10, all_);
+  EXPECT_GE(all_.Sum(), 5 * 47 * kMegabyte);
+  EXPECT_LE(all_.Sum(), 5 * 53 * kMegabyte);
+  control_.SetLimits(Limits(0, 0));
+  all_.Clear();
+  world_.RunFor(absl::Seconds(1));
+  EXPECT_GE(all_.Sum(), 200 * kMegabyte) << "no limit has no half";
+}
+
+TEST_F(BackOffTest, ANewLimitDoesNotUndoTheCut) {
+  control_.SetLimits(Limits(100, 0));
+  Serve(absl::Seconds(10), 0, all_);
+  AddCopy(v1::TRAFFIC_CLASS_REBALANCE, 0, {&all_});
+  Serve(absl::Seconds(8), 10, all_);
+  const double factor = control_.foreground_factor();
+  ASSERT_LE(factor, 0.3);
+  control_.SetLimits(Limits(200, 0));
+  all_.Clear();
+  world_.RunFor(absl::Seconds(1));
+  EXPECT_LE(all_.Sum(), 50 * kMegabyte);
+}
+
 }  // namespace
 }  // namespace ballast::chunkserver

@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "gtest/gtest.h"
+#include "services/chunkserver/store/chunk_verification.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/chunkserver/store/store_fixture.h"
 
@@ -169,6 +170,41 @@ TEST_F(ChunkStoreTest, ABadBlockDoesNotSpoilTheReadOfGoodOnesButMarksTheChunk) {
   EXPECT_THAT(store_->ReadBlocks(*chunk, 2, 1, out.data()),
               HasReason(v1::REASON_CHECKSUM_MISMATCH));
   EXPECT_THAT(store_->Open(kHandle), HasReason(v1::REASON_CHECKSUM_MISMATCH));
+}
+
+TEST_F(ChunkStoreTest, AProcessOutOfDescriptorsTakesNoChunkForCorrupt) {
+  const std::string data = RandomBytes(1000, 1);
+  absl::Status fault;
+  HookedFileSystem fs(fs_, [&] { return fault; });
+  ASSERT_OK_AND_ASSIGN(const auto store, OpenStore(fs));
+  ASSERT_OK(WriteChunk(*store, kHandle, data));
+  fault = absl::ResourceExhaustedError("too many open files");
+  EXPECT_THAT(store->Verify(kHandle), HasReason(v1::REASON_OVERLOADED));
+  EXPECT_THAT(store->Open(kHandle), HasReason(v1::REASON_OVERLOADED));
+  EXPECT_EQ(store->Usage().corrupt_count, 0u);
+  fault = absl::OkStatus();
+  EXPECT_OK(store->Verify(kHandle));
+  EXPECT_THAT(ReadWhole(*store, kHandle), IsOkAndHolds(data));
+}
+
+TEST_F(ChunkStoreTest, DamageThatAReaderMeetsDuringAVerificationIsNotForgottenAtItsEnd) {
+  ASSERT_OK(WriteChunk(*store_, kHandle, RandomBytes(kBlockBytes * 3, 1)));
+  ASSERT_OK_AND_ASSIGN(const auto verification, ChunkVerification::Start(*store_, kHandle));
+  EXPECT_THAT(verification->Step(kBlockBytes), IsOkAndHolds(false));
+  ASSERT_OK(fs_.FlipBit(PathOf(kHandle), kChunkPrefixBytes + 5, 0));  // in what was read
+  EXPECT_THAT(ReadWhole(*store_, kHandle), HasReason(v1::REASON_CHECKSUM_MISMATCH));
+  EXPECT_THAT(verification->Step(kBlockBytes), IsOkAndHolds(false));
+  EXPECT_THAT(verification->Step(kBlockBytes), HasReason(v1::REASON_CHECKSUM_MISMATCH));
+  EXPECT_EQ(store_->Stat(kHandle)->state, ReplicaState::kCorrupt);
+}
+
+TEST_F(ChunkStoreTest, AVerificationTakesBackTheMarkOfAChunkThatIsWholeAgain) {
+  ASSERT_OK(WriteChunk(*store_, kHandle, RandomBytes(kBlockBytes * 3, 1)));
+  ASSERT_OK(fs_.FlipBit(PathOf(kHandle), kChunkPrefixBytes + 5, 0));
+  EXPECT_THAT(store_->Verify(kHandle), HasReason(v1::REASON_CHECKSUM_MISMATCH));
+  ASSERT_OK(fs_.FlipBit(PathOf(kHandle), kChunkPrefixBytes + 5, 0));
+  EXPECT_OK(store_->Verify(kHandle));
+  EXPECT_EQ(store_->Stat(kHandle)->state, ReplicaState::kVerified);
 }
 
 TEST_F(ChunkStoreTest, VerifyFindsWhatNobodyRead) {
