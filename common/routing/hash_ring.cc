@@ -244,7 +244,7 @@ size_t HashRing::memory_bytes() const {
 
 uint32_t RingPoints(double weight, uint32_t points_per_weight) {
   CHECK(std::isfinite(weight) && weight >= 0);
-  const double points = std::round(weight * points_per_weight);
+  const double points = std::floor(weight * points_per_weight + 0.5);
   if (weight == 0) {
     return 0;
   }
