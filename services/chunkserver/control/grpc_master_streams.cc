@@ -4,7 +4,10 @@
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/client_callback.h>
 
+#include <cstdint>
 #include <deque>
+#include <functional>
+#include <map>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -16,10 +19,18 @@
 
 namespace ballast::chunkserver {
 
+namespace {
+
+// How long what was sent before a stream's end may take to leave.
+constexpr absl::Duration kLastWords = absl::Seconds(1);
+
+}  // namespace
+
 struct GrpcMasterStreams::Shared {
   std::string cluster_id;
   absl::Mutex mu;
-  int calls ABSL_GUARDED_BY(mu) = 0;
+  uint64_t next_call ABSL_GUARDED_BY(mu) = 1;
+  std::map<uint64_t, std::function<void()>> calls ABSL_GUARDED_BY(mu);  // how to cancel each
 };
 
 namespace {
@@ -75,6 +86,17 @@ class Call final : public grpc::ClientBidiReactor<v1::Heartbeat, v1::HeartbeatRe
   }
 
   void Cancel() { context_.TryCancel(); }
+
+  // Nobody is interested any more. What was sent before CloseSends still leaves.
+  void Leave() {
+    {
+      absl::MutexLock lock(&mu_);
+      if (done_sending_ && !closed_) {
+        return;
+      }
+    }
+    Cancel();
+  }
 
  private:
   // Called by the thread that set writing_.
@@ -175,7 +197,7 @@ class Call final : public grpc::ClientBidiReactor<v1::Heartbeat, v1::HeartbeatRe
 class GrpcMasterStream final : public MasterStream {
  public:
   explicit GrpcMasterStream(std::shared_ptr<Call> call) : call_(std::move(call)) {}
-  ~GrpcMasterStream() override { call_->Cancel(); }
+  ~GrpcMasterStream() override { call_->Leave(); }
   void Send(v1::Heartbeat heartbeat) override { call_->Send(std::move(heartbeat)); }
   void CloseSends() override { call_->CloseSends(); }
 
@@ -191,21 +213,36 @@ GrpcMasterStreams::GrpcMasterStreams(std::string cluster_id) : shared_(std::make
 
 GrpcMasterStreams::~GrpcMasterStreams() {
   absl::MutexLock lock(&shared_->mu);
-  shared_->mu.Await(absl::Condition(
-      +[](int* calls) { return *calls == 0; }, &shared_->calls));
+  const auto none = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(shared_->mu) {
+    return shared_->calls.empty();
+  };
+  shared_->mu.AwaitWithTimeout(absl::Condition(&none), kLastWords);
+  for (const auto& [id, cancel] : shared_->calls) {
+    cancel();
+  }
+  shared_->mu.Await(absl::Condition(&none));
 }
 
 std::unique_ptr<MasterStream> GrpcMasterStreams::Open(const std::string& address,
                                                       MasterStreamEvents events) {
+  uint64_t id = 0;
   {
     absl::MutexLock lock(&shared_->mu);
-    ++shared_->calls;
+    id = shared_->next_call++;
   }
-  auto call =
-      std::make_shared<Call>(address, shared_->cluster_id, std::move(events), [shared = shared_] {
-        absl::MutexLock lock(&shared->mu);
-        --shared->calls;
-      });
+  auto call = std::make_shared<Call>(address, shared_->cluster_id, std::move(events),
+                                     [shared = shared_, id] {
+                                       absl::MutexLock lock(&shared->mu);
+                                       shared->calls.erase(id);
+                                     });
+  {
+    absl::MutexLock lock(&shared_->mu);
+    shared_->calls[id] = [weak = std::weak_ptr<Call>(call)] {
+      if (const auto still = weak.lock()) {
+        still->Cancel();
+      }
+    };
+  }
   call->Start();
   return std::make_unique<GrpcMasterStream>(std::move(call));
 }

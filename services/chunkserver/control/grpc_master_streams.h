@@ -13,7 +13,9 @@ namespace ballast::chunkserver {
 class GrpcMasterStreams final : public MasterStreams {
  public:
   explicit GrpcMasterStreams(std::string cluster_id);
-  ~GrpcMasterStreams() override;  // waits until the last stream it opened is gone
+  // Waits until the last stream it opened is gone. Those that were ended by CloseSends may take a
+  // second to send what was queued, though their objects are gone; then they are cancelled.
+  ~GrpcMasterStreams() override;
   std::unique_ptr<MasterStream> Open(const std::string& address,
                                      MasterStreamEvents events) override;
 
