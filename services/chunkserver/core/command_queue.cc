@@ -33,6 +33,10 @@ absl::Status StaleFence(const v1::Command& command, FencePair highest) {
                    highest.term.value(), ") for shard ", ShardOf(command).value()));
 }
 
+absl::Status Overtaken() {
+  return absl::AbortedError("a later command wants this replica to be here");
+}
+
 absl::Status ValidateReplicate(const v1::Command::Replicate& order) {
   if (order.sources_size() < 1 || order.sources_size() > kCopySourcesMax) {
     return InvalidArgument(absl::StrCat("a copy needs 1 to ", kCopySourcesMax, " sources"));
@@ -99,7 +103,10 @@ v1::CommandResult MakeCommandResult(const v1::Command& command, const absl::Stat
 }
 
 CommandQueue::CommandQueue(const CommandLimits& limits, FenceTable durable)
-    : limits_(limits), fences_(std::move(durable)), durable_version_(fences_.version()) {}
+    : limits_(limits),
+      fences_(std::move(durable)),
+      durable_version_(fences_.version()),
+      late_deletes_(limits.wanted_max) {}
 
 std::optional<v1::CommandResult> CommandQueue::Offer(uint64_t source, const v1::Command& command) {
   if (const absl::Status valid = Validate(command); !valid.ok()) {
@@ -116,10 +123,18 @@ std::optional<v1::CommandResult> CommandQueue::Offer(uint64_t source, const v1::
       return std::nullopt;
     }
   }
+  const ChunkHandle handle(command.handle());
+  if (command.has_delete_replica() &&
+      late_deletes_.IsLate(handle, PairOf(command), command.command_id())) {
+    return MakeCommandResult(command, Overtaken());
+  }
   if (queue_.size() >= limits_.commands_max) {
     return MakeCommandResult(
         command, MakeError(v1::REASON_OVERLOADED,
                            absl::StrCat(queue_.size(), " commands are waiting on this server")));
+  }
+  if (command.has_keep() || command.has_replicate()) {
+    late_deletes_.Want(handle, PairOf(command), command.command_id());
   }
   if (command.has_keep()) {
     for (Entry& entry : queue_) {
@@ -146,9 +161,7 @@ std::optional<CommandQueue::Next> CommandQueue::TakeNext() {
   for (auto it = queue_.begin(); it != queue_.end(); ++it) {
     const v1::Command& command = it->queued.command;
     if (it->cancelled) {
-      Next next{.queued = it->queued,
-                .refused = MakeCommandResult(
-                    command, absl::AbortedError("a later command keeps this replica"))};
+      Next next{.queued = it->queued, .refused = MakeCommandResult(command, Overtaken())};
       queue_.erase(it);
       return next;
     }

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "protos/chunkserver_control_service.pb.h"
 #include "services/chunkserver/core/fence_table.h"
+#include "services/chunkserver/core/late_deletes.h"
 
 namespace ballast::chunkserver {
 
@@ -21,6 +22,7 @@ struct CommandLimits {
   size_t commands_max = 4096;  // wait or run
   size_t copies_max = 8;       // of these, Replicates that run
   size_t others_max = 2;       // of these, others that run
+  size_t wanted_max = 4096;    // chunks whose last Keep or Replicate is remembered one by one
 };
 
 // Orders of masters, waiting to be carried out.
@@ -29,8 +31,9 @@ struct CommandLimits {
 // command that is waiting or running is not queued again; CommandLimits hold, so that copies, which
 // are slow, and the rest do not wait for each other. None runs before its fence pair is durable,
 // and none at all once a higher pair for its shard was seen. A Keep that is taken in cancels the
-// Deletes of its chunk that wait before it. Commands are repeated by the masters that need them, so
-// that refusing one loses nothing.
+// Deletes of its chunk that wait before it. A Delete that was given before a Keep or Replicate of
+// its chunk and comes after it is refused (core/late_deletes.h). Commands are repeated by the
+// masters that need them, so that refusing one loses nothing.
 //
 // Concurrency: none; its owner serialises. Pure.
 class CommandQueue {
@@ -38,8 +41,8 @@ class CommandQueue {
   // `durable` is the table as it is on disk.
   CommandQueue(const CommandLimits& limits, FenceTable durable);
 
-  // Takes a command in. A result: it was refused (STALE_FENCE, OVERLOADED, INVALID_ARGUMENT) and
-  // that is to be sent back. None: it is queued, or was already.
+  // Takes a command in. A result: it was refused (STALE_FENCE, OVERLOADED, INVALID_ARGUMENT, and
+  // ABORTED for a late Delete) and that is to be sent back. None: it is queued, or was already.
   std::optional<v1::CommandResult> Offer(uint64_t source, const v1::Command& command);
 
   // True while commands wait for fence pairs that are not durable. Then fences().Encode() is to be
@@ -72,6 +75,7 @@ class CommandQueue {
   const CommandLimits limits_;
   FenceTable fences_;
   uint64_t durable_version_;
+  LateDeletes late_deletes_;
   std::list<Entry> queue_;  // in order of arrival, running ones included
   size_t copies_running_ = 0;
   size_t others_running_ = 0;

@@ -431,6 +431,13 @@ TEST_F(HostedCopyTest, ReplicateAndDeleteTakeEffectInTheOrderInWhichTheyCame) {
   EXPECT_TRUE(Contents(*targets_->store(b_), kHandle) == data_);
 }
 
+TEST_F(HostedCopyTest, ADeleteThatWasGivenBeforeTheCopyAndComesAfterItDeletesNothing) {
+  EXPECT_EQ(Execute(b_, {Replicate(5)})[0].bytes(), data_.size());
+  EXPECT_EQ(Execute(b_, {Delete(4)})[0].code(), static_cast<uint32_t>(absl::StatusCode::kAborted));
+  EXPECT_TRUE(Contents(*targets_->store(b_), kHandle) == data_);
+  EXPECT_EQ(Execute(b_, {Delete(6)})[0].code(), 0u);
+}
+
 TEST_F(HostedCopyTest, AFullTargetSaysSo) {
   const std::string small = MakeUuid();
   ASSERT_OK(Add(*targets_, small, MiB(2)));

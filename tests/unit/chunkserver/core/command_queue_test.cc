@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/chunkserver/core/command_queue.h"
 
+#include <algorithm>
+#include <map>
+#include <utility>
 #include <vector>
 
 #include "common/base/rng.h"
@@ -265,6 +268,114 @@ TEST(CommandQueueTest, ARepeatedKeepDoesNotCancelWhatCameBetween) {
   EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{1});
   queue.Finish(QueuedCommand{.source = 1, .command = Keep(1, kA)});
   EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{2});
+}
+
+// A Keep or Replicate that was carried out.
+void CarryOut(CommandQueue& queue, const v1::Command& command) {
+  EXPECT_FALSE(queue.Offer(1, command).has_value());
+  MakeDurable(queue);
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{command.command_id()});
+  queue.Finish(QueuedCommand{.source = 1, .command = command});
+}
+
+bool IsRefusedAsLate(CommandQueue& queue, const v1::Command& command) {
+  const auto result = queue.Offer(1, command);
+  return result.has_value() && result->code() == static_cast<uint32_t>(absl::StatusCode::kAborted);
+}
+
+TEST(CommandQueueTest, ADeleteThatWasGivenBeforeAKeepAndComesAfterItIsRefused) {
+  CommandQueue queue(Limits(20), FenceTable());
+  const v1::Command keep = Keep(5, kA);
+  queue.Offer(1, keep);
+  EXPECT_TRUE(IsRefusedAsLate(queue, Delete(4, kA, 1, 1))) << "the Keep waits";
+  MakeDurable(queue);
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{5});
+  EXPECT_TRUE(IsRefusedAsLate(queue, Delete(4, kA, 1, 1))) << "the Keep runs";
+  queue.Finish(QueuedCommand{.source = 1, .command = keep});
+  EXPECT_TRUE(IsRefusedAsLate(queue, Delete(4, kA, 1, 1))) << "the Keep was answered";
+  EXPECT_EQ(queue.size(), 0u);
+}
+
+TEST(CommandQueueTest, ADeleteThatWasGivenBeforeACopyAndComesAfterItIsRefused) {
+  CommandQueue queue(Limits(20), FenceTable());
+  CarryOut(queue, Replicate(5, kA));
+  EXPECT_TRUE(IsRefusedAsLate(queue, Delete(4, kA, 1, 1)));
+}
+
+TEST(CommandQueueTest, ADeleteThatWasGivenAfterAKeepRuns) {
+  CommandQueue queue(Limits(20), FenceTable());
+  CarryOut(queue, Keep(5, kA));
+  CarryOut(queue, Delete(6, kA, 1, 1));
+  CarryOut(queue, Delete(2, kB, 1, 1));
+  CarryOut(queue, Delete(1, kA, 1, 2));  // another leader counts anew
+}
+
+TEST(CommandQueueTest, AKeepThatIsOvertakenByALaterOneForgetsNothing) {
+  CommandQueue queue(Limits(20), FenceTable());
+  CarryOut(queue, Keep(9, kA));
+  CarryOut(queue, Keep(5, kA));
+  EXPECT_TRUE(IsRefusedAsLate(queue, Delete(7, kA, 1, 1)));
+}
+
+TEST(CommandQueueTest, AKeepThatWasRefusedForbidsNothing) {
+  CommandQueue queue(Limits(1), FenceTable());
+  queue.Offer(1, Delete(1, kB, 1, 1));
+  EXPECT_EQ(queue.Offer(1, Keep(5, kA))->reason(), v1::REASON_OVERLOADED);
+  MakeDurable(queue);
+  EXPECT_EQ(TakeAll(queue), std::vector<uint64_t>{1});
+  queue.Finish(QueuedCommand{.source = 1, .command = Delete(1, kB, 1, 1)});
+  CarryOut(queue, Delete(4, kA, 1, 1));
+}
+
+TEST(LateDeletesTest, IsBoundedAndForgetsNoLateDeleteForThat) {
+  const FencePair pair{ConfigVersion(1), RaftTerm(1)};
+  LateDeletes late(10);
+  for (uint64_t i = 1; i <= 1000; ++i) {
+    late.Want(ChunkHandle(ShardId(1), i % 300 + 1), pair, i);
+    EXPECT_LE(late.size(), 10u);
+  }
+  EXPECT_TRUE(late.IsLate(ChunkHandle(ShardId(1), 201), pair, 799)) << "asked for as 800";
+  EXPECT_TRUE(late.IsLate(ChunkHandle(ShardId(1), 201), pair, 1));
+  EXPECT_FALSE(late.IsLate(ChunkHandle(ShardId(1), 5000), pair, 990)) << "after all it forgot";
+  EXPECT_FALSE(late.IsLate(ChunkHandle(ShardId(2), 201), pair, 1));
+  const FencePair next{ConfigVersion(1), RaftTerm(2)};
+  EXPECT_FALSE(late.IsLate(ChunkHandle(ShardId(1), 201), next, 1));
+  late.Want(ChunkHandle(ShardId(1), 1), next, 1);
+  EXPECT_TRUE(late.IsLate(ChunkHandle(ShardId(1), 201), pair, 1));
+}
+
+TEST(LateDeletesTest, RandomOrdersOfDeliveryNeverLetALateDeleteThrough) {
+  Rng rng(17);
+  for (int round = 0; round < 200; ++round) {
+    struct Given {
+      uint64_t id;
+      uint64_t chunk;
+      bool wants;
+    };
+    std::vector<Given> given;
+    for (uint64_t id = 1; id <= 60; ++id) {
+      given.push_back(Given{.id = id, .chunk = rng.Below(12), .wants = rng.Below(2) == 0});
+    }
+    for (size_t i = given.size(); i > 1; --i) {
+      std::swap(given[i - 1], given[rng.Below(i)]);
+    }
+    const FencePair pair{ConfigVersion(1), RaftTerm(1)};
+    LateDeletes late(4);
+    LateDeletes roomy(1000);
+    std::map<uint64_t, uint64_t> last;  // per chunk
+    for (const Given& command : given) {
+      const ChunkHandle handle(ShardId(1), command.chunk + 1);
+      if (command.wants) {
+        late.Want(handle, pair, command.id);
+        roomy.Want(handle, pair, command.id);
+        last[command.chunk] = std::max(last[command.chunk], command.id);
+      } else {
+        const bool is_late = command.id < last[command.chunk];
+        EXPECT_EQ(roomy.IsLate(handle, pair, command.id), is_late);
+        EXPECT_TRUE(!is_late || late.IsLate(handle, pair, command.id));
+      }
+    }
+  }
 }
 
 TEST(CommandResultTest, IsPlainTextWhateverAStrangerSaid) {
