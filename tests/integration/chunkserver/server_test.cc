@@ -2,6 +2,11 @@
 // A whole chunk server over real gRPC: shard controller, masters (fake ones) and bytes.
 #include "services/chunkserver/server.h"
 
+#include <algorithm>
+#include <optional>
+#include <utility>
+#include <vector>
+
 #include "absl/synchronization/notification.h"
 #include "client/chunk_io.h"
 #include "common/env/clock.h"
@@ -63,7 +68,7 @@ class ServerTest : public ::testing::Test {
           failed_.Notify();
         }));
   }
-  absl::Status Write(absl::string_view data) {
+  absl::Status Write(absl::string_view data, ChunkHandle handle = kHandle) {
     ChunkIoOptions io_options;
     io_options.cluster_id = kCluster;
     ChunkIo io(io_options);
@@ -72,7 +77,7 @@ class ServerTest : public ::testing::Test {
     self.set_address(server_->address());
     while (true) {  // the scan may still run
       StringChunkSource source(data);
-      const auto written = io.WriteChunk({.handle = kHandle, .chain = {self}}, source);
+      const auto written = io.WriteChunk({.handle = handle, .chain = {self}}, source);
       if (ReasonOf(written.status()) != v1::REASON_NOT_READY) {
         return written.status();
       }
@@ -242,6 +247,86 @@ TEST_F(ServerTest, ARestartedServerReportsWhatItHolds) {
   Start();
   EXPECT_EQ(server_->identity().boot_epoch(), 2u);
   EXPECT_TRUE(master_.Await([](const auto& all) { return Listed(all, kHandle); }));
+}
+
+TEST_F(ServerTest, BackAfterAWeekItObeysNoOldCommandAndFindsWhatHasRotted) {
+  const ChunkHandle rotten(ShardId(1), 2);
+  const auto is_corrupt = [&](const v1::ReplicaReport& replica) {
+    return replica.handle() == rotten.value() && replica.corrupt();
+  };
+  const auto answered = [](const std::vector<v1::Heartbeat>& all, uint64_t id) {
+    std::optional<v1::CommandResult> out;
+    for (const v1::Heartbeat& heartbeat : all) {
+      for (const v1::CommandResult& result : heartbeat.results()) {
+        out = result.command_id() == id ? result : out;
+      }
+    }
+    return out;
+  };
+  const auto command = [](uint64_t id, ChunkHandle handle, uint64_t term) {
+    v1::Command out;
+    out.set_command_id(id);
+    out.set_handle(handle.value());
+    out.mutable_fence()->set_config_version(1);
+    out.mutable_fence()->set_term(term);
+    return out;
+  };
+  ASSERT_OK(Format(PosixFileSystem(), options_));
+  Join();
+  Start();
+  ASSERT_OK(Write("kept"));
+  ASSERT_OK(Write(std::string(300000, 'r'), rotten));
+  v1::Command keep = command(1, kHandle, /*term=*/7);
+  keep.mutable_keep();
+  master_.Order(keep);
+  ASSERT_TRUE(master_.Await([&](const auto& all) { return answered(all, 1).has_value(); }));
+  server_.reset();
+  {
+    const StoreLayout layout(options_.folder);
+    ASSERT_OK_AND_ASSIGN(const auto file,
+                         PosixFileSystem().Open(layout.ChunkFile(rotten), OpenMode::kReadWrite));
+    ASSERT_OK(file->WriteAt(kChunkPrefixBytes + 200000, "R"));
+  }
+  Start();
+  // A leader that was deposed a week ago.
+  for (const auto& [id, handle] :
+       std::vector<std::pair<uint64_t, ChunkHandle>>{{2, kHandle}, {3, rotten}}) {
+    v1::Command old = command(id, handle, /*term=*/6);
+    old.mutable_delete_replica()->set_cause(v1::Command::Delete::CAUSE_TRIM);
+    master_.Order(old);
+  }
+  for (const uint64_t id : {2, 3}) {
+    ASSERT_TRUE(master_.Await([&](const auto& all) { return answered(all, id).has_value(); }));
+    EXPECT_TRUE(master_.Await(
+        [&](const auto& all) { return answered(all, id)->reason() == v1::REASON_STALE_FENCE; }));
+  }
+  // Nobody reads it: the scrubber does, and tells.
+  EXPECT_TRUE(master_.Await([&](const std::vector<v1::Heartbeat>& all) {
+    for (const v1::Heartbeat& heartbeat : all) {
+      for (const v1::ShardReport& report : heartbeat.shards()) {
+        if (std::any_of(report.replicas().begin(), report.replicas().end(), is_corrupt)) {
+          return true;
+        }
+      }
+    }
+    return false;
+  }));
+  ChunkIoOptions io_options;
+  io_options.cluster_id = kCluster;
+  ChunkIo io(io_options);
+  client::ChunkReadRequest read;
+  read.handle = rotten;
+  read.replica.set_server_id(server_->identity().server_id());
+  read.replica.set_address(server_->address());
+  read.length_bytes = 300000;
+  uint64_t delivered = 0;
+  const auto result = io.ReadChunk(read, [&](absl::string_view bytes) {
+    delivered += bytes.size();
+    return absl::OkStatus();
+  });
+  EXPECT_EQ(ReasonOf(result.status), v1::REASON_CHECKSUM_MISMATCH) << result.status;
+  EXPECT_EQ(delivered, 0u);
+  EXPECT_EQ(server_->store().Usage().chunk_count, 2u) << "corrupt, and kept";
 }
 
 TEST_F(ServerTest, StopsWhenAnotherHoldsItsId) {

@@ -211,6 +211,111 @@ TEST_F(RecoveryScanTest, WhatUnfinishedWritesLeftIsRemoved) {
   EXPECT_EQ(Scan().staging_removed, 1u);
 }
 
+// Chunks that rot while their server is away: nobody is there to notice.
+class RotTest : public ::testing::Test {
+ protected:
+  enum class Rot { kNone, kFlip, kCut, kGrown, kZeroed, kSwapped, kGone, kEnd };
+
+  void SetUp() override {
+    ASSERT_OK(FormatFolder(fs_, kFolder, kCluster, kServer));
+    ASSERT_OK_AND_ASSIGN(auto store, OpenStore(fs_));
+    for (uint64_t i = 1; i <= 120; ++i) {
+      const ChunkHandle handle(ShardId(i % 3), i);
+      contents_[handle] = RandomBytes(1 + rng_.Below(200000), i);
+      ASSERT_OK(WriteChunk(*store, handle, contents_[handle]));
+    }
+  }
+  void Spoil(ChunkHandle handle, Rot rot) {
+    const std::string path = StoreLayout(kFolder).ChunkFile(handle);
+    ASSERT_OK_AND_ASSIGN(std::string file, ReadFile(fs_, path));
+    switch (rot) {
+      case Rot::kFlip:
+        ASSERT_OK(fs_.FlipBit(path, rng_.Below(file.size()), static_cast<int>(rng_.Below(8))));
+        return;
+      case Rot::kCut:
+        file.resize(rng_.Below(file.size()));
+        break;
+      case Rot::kGrown:
+        file += RandomBytes(1 + rng_.Below(5000), handle.value());
+        break;
+      case Rot::kZeroed: {
+        const uint64_t from = kChunkPrefixBytes + rng_.Below(file.size() - kChunkPrefixBytes);
+        file.replace(from, file.size() - from, file.size() - from, '\0');
+        break;
+      }
+      case Rot::kSwapped:  // whole, but another's
+        file = *ReadFile(fs_, StoreLayout(kFolder).ChunkFile(ChunkHandle(3)));
+        break;
+      case Rot::kGone:
+        ASSERT_OK(fs_.Remove(path));
+        return;
+      case Rot::kNone:
+      case Rot::kEnd:
+        return;
+    }
+    WriteWhole(fs_, path, file);
+  }
+
+  Rng rng_{23};
+  MemFileSystem fs_;
+  std::map<ChunkHandle, std::string> contents_;
+};
+
+TEST_F(RotTest, AServerBackAfterAWeekServesNoRottenByteAndReportsWhatIsCorrupt) {
+  std::map<ChunkHandle, Rot> rot;
+  for (const auto& [handle, data] : contents_) {
+    if (handle != ChunkHandle(3)) {
+      rot[handle] = static_cast<Rot>(rng_.Below(static_cast<uint64_t>(Rot::kEnd)));
+      Spoil(handle, rot[handle]);
+    }
+    // Zeros over zeros do not spoil; these data are random, but their last byte may be one.
+    ASSERT_TRUE(rot[handle] != Rot::kZeroed || data.back() != 0);
+  }
+  ASSERT_OK_AND_ASSIGN(const auto store, OpenStore(fs_));
+  // Before anything was verified: the right bytes, or none.
+  for (const auto& [handle, data] : contents_) {
+    const absl::StatusOr<ReplicaFacts> facts = store->Stat(handle);
+    EXPECT_TRUE(!facts.ok() || facts->state != ReplicaState::kVerified);
+    if (handle.sequence() % 2 == 0) {
+      const absl::StatusOr<std::string> read = ReadWhole(*store, handle);
+      EXPECT_EQ(read.ok(), rot[handle] == Rot::kNone) << handle;
+      EXPECT_TRUE(!read.ok() || *read == data);
+    }
+  }
+  std::set<ChunkHandle> damaged;
+  for (const auto& [handle, data] : contents_) {
+    store->Verify(handle).IgnoreError();
+    const absl::StatusOr<ReplicaFacts> facts = store->Stat(handle);
+    const absl::StatusOr<std::string> read = ReadWhole(*store, handle);
+    if (rot[handle] == Rot::kNone) {
+      EXPECT_EQ(facts->state, ReplicaState::kVerified);
+      EXPECT_THAT(read, IsOkAndHolds(data));
+    } else if (rot[handle] == Rot::kGone || rot[handle] == Rot::kSwapped) {
+      EXPECT_THAT(facts, HasReason(v1::REASON_CHUNK_NOT_FOUND)) << "not listed: repaired";
+    } else {
+      damaged.insert(handle);
+      EXPECT_EQ(facts->state, ReplicaState::kCorrupt) << handle;
+      EXPECT_THAT(read, HasReason(v1::REASON_CHECKSUM_MISMATCH));
+      EXPECT_TRUE(*fs_.Exists(store->layout().ChunkFile(handle))) << "kept";
+    }
+  }
+  EXPECT_GT(damaged.size(), 30u);
+  const auto reporter = store->AddReporter();
+  store->StartReports(reporter, {ShardId(0), ShardId(1), ShardId(2)});
+  google::protobuf::RepeatedPtrField<v1::ShardReport> reports;
+  store->BuildReports(reporter, 10000, 10, true, &reports);
+  store->RemoveReporter(reporter);
+  std::set<ChunkHandle> told;
+  for (const v1::ShardReport& report : reports) {
+    for (const v1::ReplicaReport& replica : report.replicas()) {
+      if (replica.corrupt()) {
+        told.insert(ChunkHandle(replica.handle()));
+      }
+    }
+  }
+  EXPECT_EQ(told, damaged);
+}
+
 // Many folders, and something wrong in several of them.
 class ParallelScanTest : public ::testing::Test {
  protected:
