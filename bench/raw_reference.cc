@@ -24,11 +24,13 @@ namespace {
 
 constexpr int kServersMax = 5;
 
+enum Operation : uint32_t { kGet, kPut, kPull };
+
 struct Request {
   uint64_t chunk = 0;
   uint64_t bytes = 0;
-  uint32_t is_put = 0;
-  uint32_t forwards = 0;  // ports[0..forwards) are the rest of the chain
+  Operation operation = kGet;
+  uint32_t forwards = 0;  // ports[0..forwards) are the rest of the chain; of a pull: the source
   uint16_t ports[kServersMax] = {};
 };
 
@@ -94,10 +96,16 @@ class Connection {
   void Run() {
     Request request;
     while (ReceiveAll(fd_, &request, sizeof(request))) {
-      if (request.is_put != 0) {
-        Put(request);
-      } else {
-        Get(request);
+      switch (request.operation) {
+        case kGet:
+          Get(request);
+          break;
+        case kPut:
+          Put(request);
+          break;
+        case kPull:
+          Pull(request);
+          break;
       }
     }
     close(fd_);
@@ -107,34 +115,22 @@ class Connection {
   }
 
  private:
-  void Put(const Request& request) {
+  // Receives the chunk's parts, checks and writes them, forwards them to `next` (-1: to nobody),
+  // and makes the file durable.
+  void Store(const Request& request, int from, int next) {
     const std::string path = PathOf(folder_, request.chunk);
     const int file = open(path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     CHECK(file >= 0) << path;
     CHECK_EQ(posix_fallocate(file, 0, static_cast<off_t>(request.bytes)), 0);  // as ours
-    if (request.forwards > 0) {
-      Request next = request;
-      --next.forwards;
-      std::copy(request.ports + 1, request.ports + kServersMax, next.ports);
-      if (next_ < 0 || next_port_ != request.ports[0]) {
-        if (next_ >= 0) {
-          close(next_);
-        }
-        next_port_ = request.ports[0];
-        next_ = Connect(next_port_);
-      }
-      SendAll(next_, &next, sizeof(next), MSG_MORE);
-    }
-    uint64_t done = 0;
-    while (done < request.bytes) {
+    for (uint64_t done = 0; done < request.bytes;) {
       PartHeader part;
-      CHECK(ReceiveAll(fd_, &part, sizeof(part)));
+      CHECK(ReceiveAll(from, &part, sizeof(part)));
       CHECK_LE(part.bytes, buffer_.size());
-      CHECK(ReceiveAll(fd_, buffer_.data(), part.bytes));
+      CHECK(ReceiveAll(from, buffer_.data(), part.bytes));
       CheckCrc(part, buffer_.data());
-      if (request.forwards > 0) {
-        SendAll(next_, &part, sizeof(part), MSG_MORE);
-        SendAll(next_, buffer_.data(), part.bytes, 0);
+      if (next >= 0) {
+        SendAll(next, &part, sizeof(part), MSG_MORE);
+        SendAll(next, buffer_.data(), part.bytes, 0);
       }
       CHECK_EQ(pwrite(file, buffer_.data(), part.bytes, static_cast<off_t>(done)),
                static_cast<ssize_t>(part.bytes));
@@ -149,10 +145,43 @@ class Connection {
     const int folder = open(folder_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     CHECK_EQ(fsync(folder), 0);
     close(folder);
-    char answer = 0;
-    if (request.forwards > 0) {
-      CHECK(ReceiveAll(next_, &answer, 1));
+  }
+
+  int Next(uint16_t port) {
+    if (next_ < 0 || next_port_ != port) {
+      if (next_ >= 0) {
+        close(next_);
+      }
+      next_port_ = port;
+      next_ = Connect(port);
     }
+    return next_;
+  }
+
+  void Put(const Request& request) {
+    int next_fd = -1;
+    if (request.forwards > 0) {
+      next_fd = Next(request.ports[0]);
+      Request next = request;
+      --next.forwards;
+      std::copy(request.ports + 1, request.ports + kServersMax, next.ports);
+      SendAll(next_fd, &next, sizeof(next), MSG_MORE);
+    }
+    Store(request, fd_, next_fd);
+    char answer = 0;
+    if (next_fd >= 0) {
+      CHECK(ReceiveAll(next_fd, &answer, 1));
+    }
+    SendAll(fd_, &answer, 1, 0);
+  }
+
+  void Pull(const Request& request) {
+    const int source = Next(request.ports[0]);
+    Request get = request;
+    get.operation = kGet;
+    SendAll(source, &get, sizeof(get), 0);
+    Store(request, source, -1);
+    const char answer = 0;
     SendAll(fd_, &answer, 1, 0);
   }
 
@@ -228,7 +257,7 @@ void ReferenceClient::Put(int source_fd, uint64_t source_offset, uint64_t chunk,
   Request request;
   request.chunk = chunk;
   request.bytes = bytes;
-  request.is_put = 1;
+  request.operation = kPut;
   request.forwards = static_cast<uint32_t>(replicas - 1);
   for (int i = 1; i < replicas; ++i) {
     request.ports[i - 1] = ports_[(first + static_cast<size_t>(i)) % ports_.size()];
@@ -244,6 +273,19 @@ void ReferenceClient::Put(int source_fd, uint64_t source_offset, uint64_t chunk,
     SendAll(fd, buffer_.data(), part.bytes, 0);
     done += part.bytes;
   }
+  char answer = 0;
+  CHECK(ReceiveAll(fd, &answer, 1));
+}
+
+void ReferenceClient::Pull(uint64_t chunk, uint64_t bytes, size_t source, size_t target) {
+  const int fd = Connection(target);
+  Request request;
+  request.chunk = chunk;
+  request.bytes = bytes;
+  request.operation = kPull;
+  request.forwards = 1;
+  request.ports[0] = ports_[source];
+  SendAll(fd, &request, sizeof(request), 0);
   char answer = 0;
   CHECK(ReceiveAll(fd, &answer, 1));
 }

@@ -15,6 +15,9 @@ namespace ballast::bench {
 //   is
 //        one, and written; then fsync of file and folder and one byte back
 //   get: header, then parts of the file: read, checked, sent
+//   pull: header; the server gets the chunk from another one and stores it as a put's, then one
+//   byte
+//        back
 [[noreturn]] void RunReferenceServer(const std::string& folder, uint64_t part_bytes);
 
 // One stream's work: chunks one after another, chunk i beginning at server i mod n. Put reads the
@@ -26,6 +29,8 @@ class ReferenceClient {
   void Put(int source_fd, uint64_t source_offset, uint64_t chunk, uint64_t bytes, int replicas);
   // Receives and checks the checksums, keeps nothing.
   void Get(uint64_t chunk, uint64_t bytes);
+  // Lets server `target` copy the chunk from server `source`; returns when it is synced there.
+  void Pull(uint64_t chunk, uint64_t bytes, size_t source, size_t target);
 
  private:
   int Connection(size_t server);
