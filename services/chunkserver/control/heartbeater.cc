@@ -75,6 +75,12 @@ void Heartbeater::OnRegistry(const v1::Registry& registry) {
   for (auto& [group, session] : sessions_) {
     session->OnIntervalChanged();
   }
+  // The space used must not be older than masters think that a heartbeat's is.
+  if (usage_timer_.has_value()) {
+    executor_.Cancel(*usage_timer_);
+    usage_timer_.reset();
+    RefreshUsage();
+  }
 }
 
 void Heartbeater::OnConfiguration(const ShardConfig& config) {
@@ -127,7 +133,10 @@ void Heartbeater::RefreshUsage() {
         usage_known_ = true;
         SyncSessions();
       }
-      executor_.RunAfter(interval_ / 2, [this] { RefreshUsage(); });
+      usage_timer_ = executor_.RunAfter(interval_ / 2, [this] {
+        usage_timer_.reset();
+        RefreshUsage();
+      });
     });
   });
 }

@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -86,7 +87,8 @@ class Heartbeater {
   absl::Duration interval_;
   StoreUsage usage_;
   bool usage_known_ = false;
-  ShardConfig config_;  // version 0: none yet
+  std::optional<Executor::TimerId> usage_timer_;  // while none is being asked for
+  ShardConfig config_;                            // version 0: none yet
   uint64_t config_version_ = 0;
   uint64_t next_source_ = 1;
   std::map<GroupId, std::unique_ptr<GroupSession>> sessions_;

@@ -509,6 +509,19 @@ TEST_F(HeartbeaterTest, TakesTheIntervalFromTheRegistryAtOnce) {
   EXPECT_GE(streams_.last().received.size(), 9u);
 }
 
+TEST_F(HeartbeaterTest, TheSpaceUsedIsNoOlderThanTheIntervalOfTheRegistry) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  v1::Registry registry;
+  registry.mutable_settings()->set_heartbeat_interval_ms(200);
+  executor_->Post([this, registry] { heartbeater_->OnRegistry(registry); });
+  world_.RunFor(absl::Milliseconds(50));
+  ASSERT_OK(WriteChunk(*store_, ChunkHandle(ShardId(1), 1), "hello"));
+  world_.RunFor(absl::Milliseconds(400));
+  EXPECT_EQ(streams_.last().received.back().used_bytes(), store_->Usage().used_bytes);
+  EXPECT_GT(streams_.last().received.back().used_bytes(), 0u);
+}
+
 TEST_F(HeartbeaterTest, CopiesKeepWithinTheSettingsAndFollowThemWhileTheyRun) {
   Serve();
   const std::string data = RandomBytes(MiB(8), 1);
