@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/str_format.h"
+#include "common/base/log.h"
 #include "common/types/limits.h"
 #include "services/chunkserver/control/gate_chain.h"
 
@@ -14,6 +16,12 @@ constexpr uint64_t kMegabyte = 1'000'000;
 constexpr uint32_t kWholePpm = 1'000'000;
 // The highest rate of late is half forgotten after some 3 s.
 constexpr double kRateDecay = 0.9;
+// Slower background work, in all, is not felt: a scrub at its floor must not count, since it hardly
+// ever ends, and what is normal without it would not be known.
+constexpr double kFeltBytesPerSecond = 4e6;
+// Cuts below this are told of, at most so often.
+constexpr double kLoggedBelow = 0.5;
+constexpr absl::Duration kLogInterval = absl::Minutes(1);
 // What repair keeps of its limit, however slowly clients are served.
 constexpr double kRepairFactorMin = 0.5;
 
@@ -108,15 +116,28 @@ void TrafficControl::Decide() {
   const SteadyTime now = clock_.SteadyNow();
   const double seconds = std::max(absl::ToDoubleSeconds(now - decided_), 0.1);
   decided_ = now;
-  const bool background = std::exchange(moved_bytes_, moved) != moved;
-  absl::MutexLock lock(&mu_);
-  const bool uncut = monitor_.factor() >= 1;
-  Measure(*gates_[kRebalance].receive, seconds, uncut, received_);
-  Measure(*gates_[kRebalance].send, seconds, uncut, sent_);
-  const double before = monitor_.factor();
-  monitor_.Decide(now, background);
-  if (monitor_.factor() != before) {
-    SetRatesLocked();
+  const double moved_since = static_cast<double>(moved - std::exchange(moved_bytes_, moved));
+  const bool background = moved_since >= kFeltBytesPerSecond * seconds;
+  double factor = 1;
+  std::array<absl::Duration, 2> normal;
+  {
+    absl::MutexLock lock(&mu_);
+    const double before = monitor_.factor();
+    Measure(*gates_[kRebalance].receive, seconds, before >= 1, received_);
+    Measure(*gates_[kRebalance].send, seconds, before >= 1, sent_);
+    monitor_.Decide(now, background);
+    factor = monitor_.factor();
+    if (factor != before) {
+      SetRatesLocked();
+    }
+    normal = {monitor_.normal(ForegroundMonitor::Kind::kRead),
+              monitor_.normal(ForegroundMonitor::Kind::kWrite)};
+  }
+  if (factor < kLoggedBelow && (!yielded_.has_value() || now - *yielded_ >= kLogInterval)) {
+    yielded_ = now;
+    LogInfo("traffic_control.yields", {{"factor", absl::StrFormat("%.2f", factor)},
+                                       {"normal_read_us", absl::ToInt64Microseconds(normal[0])},
+                                       {"normal_write_us", absl::ToInt64Microseconds(normal[1])}});
   }
 }
 

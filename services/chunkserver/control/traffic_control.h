@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -98,6 +99,7 @@ class TrafficControl {
   std::function<uint64_t()> other_bytes_;
   uint64_t moved_bytes_ = 0;
   SteadyTime decided_;
+  std::optional<SteadyTime> yielded_;  // when that was logged last
 };
 
 }  // namespace ballast::chunkserver

@@ -18,12 +18,13 @@ constexpr double kOutlier = 4;
 constexpr double kFirstBucketS = 10e-6;
 constexpr double kBucketsPerOctave = 16;
 constexpr double kStep = 0.05;
+constexpr double kIdleGrowth = 2;
 constexpr double kCutMost = 0.5;
 constexpr double kCutLeast = 0.95;
 constexpr uint64_t kBaseMin = 4'000'000;
 
-double Limit(double normal_s) { return 1.3 * normal_s + 2e-3; }
-double Calm(double normal_s) { return 1.15 * normal_s + 1e-3; }
+double Limit(double normal_s) { return 1.3 * normal_s + 0.5e-3; }
+double Calm(double normal_s) { return 1.15 * normal_s + 0.25e-3; }
 
 }  // namespace
 
@@ -145,8 +146,10 @@ void ForegroundMonitor::Decide(SteadyTime now, bool background) {
     factor_ = std::max(kFactorMin, factor_ * cut);
   } else if (learning) {
     factor_ = kFactorMin;
-  } else if (!stays && (calm || (idle && kinds_[0].idle && kinds_[1].idle))) {
+  } else if (!stays && calm) {
     factor_ = std::min(1.0, factor_ + kStep);
+  } else if (idle && kinds_[0].idle && kinds_[1].idle) {
+    factor_ = std::min(1.0, factor_ * kIdleGrowth);
   }
   if (factor_ < before) {
     for (State& state : kinds_) {

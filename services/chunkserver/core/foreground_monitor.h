@@ -19,16 +19,16 @@ namespace ballast::chunkserver {
 //   normal   decayed mean of the p99 of windows without background work, or with as little of it as
 //            there can be (factor 0.1): normal += (min(p99, 4 normal) - normal) (1 - 2^(-dt / 60
 //            s))
-//   breach   p99 > 1.3 normal + 2 ms     factor *= limit / p99, by at most half and at least 5 %
-//   calm     p99 < 1.15 normal + 1 ms    factor += 0.05
-//   between                              factor stays
+//   breach   p99 > 1.3 normal + 0.5 ms     factor *= limit / p99, by at most half and at least 5 %
+//   calm     p99 < 1.15 normal + 0.25 ms   factor += 0.05
+//   between                                factor stays
 //
 // A window of fewer than 100 samples is a breach only if the one before was, too. A kind with fewer
-// than 5 samples in two seconds has no say; if that is so for both, the factor grows as if all were
-// calm. While background work runs and normal is not known the factor is 0.1. After a cut both
-// windows begin anew, so that nothing is cut twice for what was before; the band in between keeps
-// the factor from swinging. If latency stays high with the factor at 0.1, background work is not
-// the reason, and normal follows.
+// than 5 samples in two seconds has no say; if that is so for both, nobody is to be spared, and the
+// factor doubles each time. While background work runs and normal is not known the factor is 0.1.
+// After a cut both windows begin anew, so that nothing is cut twice for what was before; the band
+// in between keeps the factor from swinging. If latency stays high with the factor at 0.1,
+// background work is not the reason, and normal follows.
 //
 // Concurrency: none; its owner serialises. Pure.
 class ForegroundMonitor {
@@ -42,7 +42,7 @@ class ForegroundMonitor {
   // An operation of a client was served within this time.
   void Add(Kind kind, absl::Duration service);
 
-  // `background`: whether any copy or scrub moved bytes since the last call.
+  // `background`: whether copies and scrubbing moved more since the last call than could be felt.
   void Decide(SteadyTime now, bool background);
 
   double factor() const { return factor_; }

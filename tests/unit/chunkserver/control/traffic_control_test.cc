@@ -286,6 +286,15 @@ TEST_F(BackOffTest, RebalancingYieldsToClientsAndComesBack) {
   EXPECT_GE(all_.Sum(), 5 * 95 * kMegabyte);
 }
 
+TEST_F(BackOffTest, ATrickleIsNoBackgroundWork) {
+  control_.SetLimits(Limits(3, 0));
+  AddCopy(v1::TRAFFIC_CLASS_REBALANCE, 0, {&all_});
+  Serve(absl::Seconds(5), 0, all_);
+  EXPECT_EQ(control_.foreground_factor(), 1.0) << "what is normal can be learned beside it";
+  Serve(absl::Seconds(5), 100, all_);
+  EXPECT_EQ(control_.foreground_factor(), 1.0) << "the reason is another";
+}
+
 TEST_F(BackOffTest, YieldsEvenWhereNoLimitIsSet) {
   control_.SetLimits(Limits(0, 80));
   Serve(absl::Seconds(10), 0, all_);
