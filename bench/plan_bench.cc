@@ -228,7 +228,9 @@ nlohmann::json PlanMoves(World& world, const Options& options) {
 // A server has died: a fresh round of the repair queue, and plans for what it finds, in the turns
 // that RepairLoop makes of them.
 nlohmann::json PlanRepairs(World& world, const Options& options) {
-  constexpr size_t kOffersMax = 256;
+  // As RepairLoop has it.
+  const size_t offers_max = std::clamp<size_t>((1 << 16) / (options.servers + 1), 16, 256);
+  const size_t busy_max = std::min<size_t>(64, offers_max / 4);
   Turns turns;
   const double resident = ResidentMib();
   world.SetLive(ServerIndex(1), false);
@@ -240,12 +242,30 @@ nlohmann::json PlanRepairs(World& world, const Options& options) {
   const auto lens = [&world](ShardId shard) { return world.LensOf(shard); };
   uint64_t planned = 0;
   std::optional<double> first;
+  // In the first turn all slots are taken: what is found waits, which costs most.
+  std::vector<CopyLoad> full(now.size());
+  for (CopyLoad& of_server : full) {
+    of_server.incoming = of_server.outgoing = slots.incoming_max;
+  }
   queue.BeginRound();
   double cpu = CpuNow();
+  queue.Step({world.catalog(), now, lens}, 100 * options.visits_max);
+  turns.Run("all slots taken", [&] {
+    queue.Offer(NeedClass::kOneLeft, NeedClass::kDrain, offers_max, busy_max,
+                [&](ChunkHandle handle, NeedClass) {
+                  const ChunkRecord* record =
+                      world.catalog().chunks(handle.shard())->Find(handle.sequence());
+                  const ChunkPicture picture =
+                      PictureOf(now, *world.LensOf(handle.shard()), handle, *record);
+                  CHECK(!PlanCopy(now, full, slots, picture, rng).ok());
+                  return RepairQueue::Verdict::kBusy;
+                });
+    return 0;
+  });
   while (queue.fresh_round()) {
     turns.Run("round", [&] {
       queue.Step({world.catalog(), now, lens}, options.visits_max);
-      queue.Offer(NeedClass::kOneLeft, NeedClass::kDrain, kOffersMax, 64,
+      queue.Offer(NeedClass::kOneLeft, NeedClass::kDrain, offers_max, busy_max,
                   [&](ChunkHandle handle, NeedClass) {
                     const ChunkRecord* record =
                         world.catalog().chunks(handle.shard())->Find(handle.sequence());

@@ -163,7 +163,7 @@ void RebalanceLoop::MoveOn() {
     const auto done = [this](const absl::Status& status, uint64_t bytes) {
       if (term_.episode.has_value()) {
         term_.episode->OnMoveEnded(status.ok(), bytes);
-        MoveOn();
+        MoveSoon();
       }
     };
     const CopyTask task{move->handle, move->to, move->from, CopyPurpose::kRebalance};
@@ -189,6 +189,18 @@ void RebalanceLoop::MoveOn() {
       }
     });
   }
+}
+
+void RebalanceLoop::MoveSoon() {
+  if (std::exchange(moving_, true)) {
+    return;
+  }
+  executor_.Post([this] {
+    moving_ = false;
+    if (view_.leader() != nullptr && term_.number == view_.leader()->term()) {
+      MoveOn();
+    }
+  });
 }
 
 bool RebalanceLoop::HeartbeatsAreFresh() {

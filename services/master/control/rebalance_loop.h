@@ -84,6 +84,8 @@ class RebalanceLoop {
   void MaybeBegin(const std::string& held);
   void PlanOn();
   void MoveOn();
+  // In a turn of its own: moves that end until then share it.
+  void MoveSoon();
   void Settle();
   bool HeartbeatsAreFresh();
   void End(const std::string& note);
@@ -98,6 +100,7 @@ class RebalanceLoop {
   Term term_;
   std::deque<DryRun> dry_runs_;
   bool planning_ = false;  // a turn is posted
+  bool moving_ = false;    // likewise
   bool waking_ = false;    // a timer waits for a lane
 };
 

@@ -13,8 +13,9 @@ namespace ballast::master {
 namespace {
 
 constexpr size_t kBlockedMax = 4096;
-// Looked at when a copy has ended: its chunk, and a little of the walk.
-constexpr size_t kNotedStep = 16;
+// Looked at when copies have ended: their chunks, and a little of the walk.
+constexpr size_t kNotedStep = 64;
+constexpr size_t kOffersMin = 16;
 
 CopyPurpose PurposeOf(ChunkNeed need) {
   return need == ChunkNeed::kDrain ? CopyPurpose::kDrain : CopyPurpose::kRepair;
@@ -196,10 +197,32 @@ void RepairLoop::Repair() {
   for (size_t budget = 0; budget < kCopyBudgets; ++budget) {
     loads_[budget] = copies_.LoadsOf(servers_, static_cast<CopyBudget>(budget));
   }
-  term.queue.Offer(NeedClass::kOneLeft, last, limits_.offers_max, limits_.busy_max,
-                   [this](ChunkHandle handle, NeedClass) { return Take(handle); });
+  // Every plan of a copy looks at all servers.
+  const size_t offers_max = std::clamp(limits_.servers_examined_max / (servers_.size() + 1),
+                                       kOffersMin, limits_.offers_max);
+  const bool more = term.queue.Offer(
+      NeedClass::kOneLeft, last, offers_max, std::min(limits_.busy_max, offers_max / 4),
+      [this](ChunkHandle handle, NeedClass) { return Take(handle); });
   intake_.Flush();
   WakeWhenLanesFree();
+  if (more) {
+    RepairSoon();
+  }
+}
+
+void RepairLoop::RepairSoon() {
+  if (std::exchange(repairing_, true)) {
+    return;
+  }
+  executor_.Post([this] {
+    repairing_ = false;
+    if (view_.leader() == nullptr || term_.number != view_.leader()->term()) {
+      return;
+    }
+    servers_ = pictures_.Servers();
+    Walk(kNotedStep);
+    Repair();
+  });
 }
 
 void RepairLoop::WakeWhenLanesFree() {
@@ -273,9 +296,7 @@ RepairQueue::Verdict RepairLoop::Copy(const ChunkPicture& picture, ChunkNeed nee
                            Block(handle, status, view_.leader()->liveness.limits().interval);
                          }
                          Now().queue.Note({handle});
-                         servers_ = pictures_.Servers();
-                         Walk(kNotedStep);
-                         Repair();
+                         RepairSoon();
                        });
   if (!offered) {
     return RepairQueue::Verdict::kBusy;

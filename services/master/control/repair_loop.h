@@ -22,10 +22,11 @@
 namespace ballast::master {
 
 struct RepairLimits {
-  size_t examined_max = 2048;        // chunks looked at in a tick
-  size_t examined_fresh_max = 4096;  // and in one turn of a round that a death began
-  size_t offers_max = 256;           // needs dealt with in one step
-  size_t busy_max = 64;              // needs of one class found waiting for limits: enough
+  size_t examined_max = 2048;             // chunks looked at in a tick
+  size_t examined_fresh_max = 4096;       // and in one turn of a round that a death began
+  size_t offers_max = 256;                // needs dealt with in one step, but fewer if
+  size_t servers_examined_max = 1 << 16;  // so many servers were looked at for them, of all needs
+  size_t busy_max = 64;                   // needs of one class found waiting for limits: enough
   CopySlots slots;
   // Before less urgent chunks are repaired, a fresh round gets so long to find the most urgent
   // ones.
@@ -101,6 +102,8 @@ class RepairLoop {
   void Walk(size_t examine_max);
   void WalkOn();
   void Repair();
+  // Repair in a turn of its own, with a fresh picture: what comes until then shares it.
+  void RepairSoon();
   RepairQueue::Verdict Take(ChunkHandle handle);
   RepairQueue::Verdict Copy(const ChunkPicture& picture, ChunkNeed need);
   RepairQueue::Verdict TrimSurplus(const ChunkPicture& picture);
@@ -127,6 +130,7 @@ class RepairLoop {
   ClusterView servers_{{}};                    // of the step under way
   std::vector<CopyLoad> loads_[kCopyBudgets];  // likewise, with what the step adds
   bool walking_ = false;                       // a turn is posted
+  bool repairing_ = false;                     // likewise
   bool waking_ = false;                        // a timer waits for a lane
 };
 

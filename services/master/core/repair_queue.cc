@@ -133,8 +133,9 @@ void RepairQueue::EndRound() {
   ++rounds_;
 }
 
-void RepairQueue::Offer(NeedClass first, NeedClass last, size_t offers_max, size_t busy_max,
+bool RepairQueue::Offer(NeedClass first, NeedClass last, size_t offers_max, size_t busy_max,
                         absl::FunctionRef<Verdict(ChunkHandle, NeedClass)> take) {
+  bool forgot = false;
   for (size_t i = Index(first); i <= Index(last) && offers_max > 0; ++i) {
     size_t busy = 0;
     // The set changes as needs are taken, so the place is kept by handle.
@@ -146,10 +147,12 @@ void RepairQueue::Offer(NeedClass first, NeedClass last, size_t offers_max, size
         ++busy;
       } else {
         Forget(handle);
+        forgot = true;
       }
       it = needs_[i].upper_bound(handle);
     }
   }
+  return forgot && offers_max == 0;
 }
 
 bool RepairQueue::HasNeeds(NeedClass first, NeedClass last) const {

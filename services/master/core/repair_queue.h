@@ -71,8 +71,9 @@ class RepairQueue {
     kBlocked,  // nothing can be done now: forget it until the next round
   };
   // Offers needs of the classes first..last in order, at most `offers_max`, and of one class no
-  // more after `busy_max` were busy.
-  void Offer(NeedClass first, NeedClass last, size_t offers_max, size_t busy_max,
+  // more after `busy_max` were busy. True: there were more, and not all of these were busy, so that
+  // it makes sense to go on soon.
+  bool Offer(NeedClass first, NeedClass last, size_t offers_max, size_t busy_max,
              absl::FunctionRef<Verdict(ChunkHandle, NeedClass)> take);
 
   bool HasNeeds(NeedClass first, NeedClass last) const;

@@ -135,6 +135,19 @@ TEST_F(RepairQueueTest, BusyNeedsStayAndDoNotKeepLaterClassesWaiting) {
   EXPECT_EQ(TakeAll().size(), 3u);
 }
 
+TEST_F(RepairQueueTest, SaysWhetherItMakesSenseToGoOn) {
+  for (uint64_t i = 1; i <= 3; ++i) Add(H(0, i), 2, {S(1)});
+  Step();
+  using Verdict = RepairQueue::Verdict;
+  const auto offer = [&](size_t offers_max, Verdict verdict) {
+    return queue_.Offer(NeedClass::kOneLeft, NeedClass::kDrain, offers_max, 100,
+                        [&](ChunkHandle, NeedClass) { return verdict; });
+  };
+  EXPECT_FALSE(offer(2, Verdict::kBusy)) << "the same ones would be busy again";
+  EXPECT_TRUE(offer(2, Verdict::kTaken));
+  EXPECT_FALSE(offer(2, Verdict::kTaken)) << "none is left";
+}
+
 TEST_F(RepairQueueTest, CountsWhatDrainingServersStillHold) {
   cluster_.servers[0].draining = true;
   cluster_.servers[0].accepts = false;
