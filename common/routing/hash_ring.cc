@@ -52,7 +52,7 @@ std::vector<HashRing::Point> HashRing::PointsOf(const Server& server, uint32_t i
     for (int byte = 0; byte < 4; ++byte) {
       number[byte] = static_cast<char>(i >> (8 * byte));
     }
-    points[i] = {StableHash(bytes), index};
+    points[i] = {StableHash(bytes), static_cast<uint16_t>(index)};
   }
   // Two points of one server at one place are as good as one.
   std::sort(points.begin(), points.end(),
@@ -68,15 +68,19 @@ absl::StatusOr<HashRing> HashRing::Make(std::vector<Server> servers) {
   }
   HashRing ring;
   ring.servers_ = std::move(servers);
+  size_t count = 0;
+  for (const Server& server : ring.servers_) {
+    count += server.points;
+  }
+  ring.points_.reserve(count + kPadding);
   for (uint32_t i = 0; i < ring.servers_.size(); ++i) {
     const std::vector<Point> points = PointsOf(ring.servers_[i], i);
     ring.points_.insert(ring.points_.end(), points.begin(), points.end());
   }
-  ring.points_.shrink_to_fit();
   std::sort(ring.points_.begin(), ring.points_.end(), [](const Point& a, const Point& b) {
     return a.position != b.position ? a.position < b.position : a.server < b.server;
   });
-  ring.BuildIndex();
+  ring.Finish();
   return ring;
 }
 
@@ -97,9 +101,9 @@ absl::StatusOr<HashRing> HashRing::With(Server server) const {
   }
   const std::vector<Point> added = PointsOf(server, index);
   const uint32_t before = is_new ? 0 : servers_[index].points;
-  ring.points_.reserve(points_.size() - before + added.size());
+  ring.points_.reserve(point_count() - before + added.size() + kPadding);
   auto next = added.begin();
-  for (Point point : points_) {
+  for (Point point : points()) {
     if (is_new) {
       point.server += point.server >= index ? 1 : 0;
     } else if (point.server == index) {
@@ -112,7 +116,7 @@ absl::StatusOr<HashRing> HashRing::With(Server server) const {
     ring.points_.push_back(point);
   }
   ring.points_.insert(ring.points_.end(), next, added.end());
-  ring.BuildIndex();
+  ring.Finish();
   return ring;
 }
 
@@ -124,42 +128,43 @@ absl::StatusOr<HashRing> HashRing::Without(absl::string_view id) const {
   HashRing ring;
   ring.servers_ = servers_;
   ring.servers_.erase(ring.servers_.begin() + index);
-  ring.points_.reserve(points_.size() - servers_[index].points);
-  for (Point point : points_) {
+  ring.points_.reserve(point_count() - servers_[index].points + kPadding);
+  for (Point point : points()) {
     if (point.server != index) {
       point.server -= point.server > index ? 1 : 0;
       ring.points_.push_back(point);
     }
   }
-  ring.BuildIndex();
+  ring.Finish();
   return ring;
 }
 
 // One slot a point or fewer: 2 to 4 bytes of index a point, and one or two points a slot.
-void HashRing::BuildIndex() {
+void HashRing::Finish() {
   if (points_.empty()) {
     return;
   }
+  const auto count = static_cast<uint32_t>(points_.size());
   const int bits = std::max(1, static_cast<int>(std::bit_width(points_.size())) - 1);
   shift_ = 64 - bits;
   index_.resize((size_t{1} << bits) + 1);
   size_t slot = 0;
-  for (uint32_t i = 0; i < points_.size(); ++i) {
+  for (uint32_t i = 0; i < count; ++i) {
     const auto last = static_cast<size_t>(points_[i].position >> shift_);
     while (slot <= last) {
       index_[slot++] = i;
     }
   }
-  while (slot < index_.size()) {
-    index_[slot++] = static_cast<uint32_t>(points_.size());
-  }
+  std::fill(index_.begin() + static_cast<std::ptrdiff_t>(slot), index_.end(), count);
+  points_.insert(points_.end(), kPadding, {~uint64_t{0}, points_.front().server});
 }
 
-uint32_t HashRing::SearchIn(uint32_t begin, uint32_t end, uint64_t hash) const {
+size_t HashRing::SearchIn(size_t begin, size_t end, uint64_t hash) const {
+  const auto at = [this](size_t i) { return points_.begin() + static_cast<std::ptrdiff_t>(i); };
   const auto it =
-      std::lower_bound(points_.begin() + begin, points_.begin() + end, hash,
+      std::lower_bound(at(begin), at(end), hash,
                        [](const Point& point, uint64_t value) { return point.position < value; });
-  return static_cast<uint32_t>(it - points_.begin());
+  return static_cast<size_t>(it - points_.begin());
 }
 
 uint32_t HashRing::IndexOf(absl::string_view id) const {
@@ -183,7 +188,8 @@ HashRing::Indexes HashRing::Successors(uint64_t hash, size_t count) const {
 
 uint32_t HashRing::FindWithRoom(uint64_t hash,
                                 absl::FunctionRef<bool(uint32_t server)> has_room) const {
-  if (points_.empty()) {
+  const absl::Span<const Point> points = this->points();
+  if (points.empty()) {
     return kNoServer;
   }
   // Few servers are asked as a rule: a list serves until it is long.
@@ -191,8 +197,11 @@ uint32_t HashRing::FindWithRoom(uint64_t hash,
   absl::InlinedVector<uint32_t, kListMax> asked;
   std::vector<bool> asked_of_all;
   size_t i = FirstAtOrAfter(hash);
-  for (size_t left = points_.size(); left > 0; --left, i = i + 1 == points_.size() ? 0 : i + 1) {
-    const uint32_t server = points_[i].server;
+  for (size_t left = points.size(); left > 0; --left, ++i) {
+    if (i >= points.size()) {
+      i = 0;
+    }
+    const uint32_t server = points[i].server;
     if (asked_of_all.empty()) {
       if (std::find(asked.begin(), asked.end(), server) != asked.end()) {
         continue;
@@ -220,16 +229,17 @@ uint32_t HashRing::FindWithRoom(uint64_t hash,
 }
 
 std::vector<double> HashRing::Shares() const {
+  const absl::Span<const Point> points = this->points();
   std::vector<double> shares(servers_.size());
-  if (!points_.empty() && points_.front().position == points_.back().position) {
-    shares[points_.front().server] = 1;  // one place owns the whole circle
+  if (!points.empty() && points.front().position == points.back().position) {
+    shares[points.front().server] = 1;  // one place owns the whole circle
     return shares;
   }
-  for (size_t i = 0; i < points_.size(); ++i) {
+  for (size_t i = 0; i < points.size(); ++i) {
     // Unsigned arithmetic goes round the circle.
-    const uint64_t before = points_[i == 0 ? points_.size() - 1 : i - 1].position;
-    const uint64_t arc = points_[i].position - before;
-    shares[points_[i].server] += static_cast<double>(arc) / kCircle;
+    const uint64_t before = points[i == 0 ? points.size() - 1 : i - 1].position;
+    const uint64_t arc = points[i].position - before;
+    shares[points[i].server] += static_cast<double>(arc) / kCircle;
   }
   return shares;
 }

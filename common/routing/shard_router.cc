@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/routing/shard_router.h"
 
+#define XXH_INLINE_ALL  // the call across a library costs as much as the hash of a short key
 #include <xxhash.h>
 
 #include "common/base/check.h"

@@ -131,6 +131,30 @@ TEST(HashRingTest, AKeyBelongsToTheNextPointClockwiseAndTheCircleCloses) {
   }
 }
 
+TEST(HashRingTest, LookUpsAgreeWithASearchThroughAllPointsWhateverTheirNumber) {
+  Rng rng(11);
+  for (uint32_t points = 1; points < 3000; points += 1 + points / 3) {
+    const HashRing ring = Ring({{"a", points}, {"b", points / 2}});
+    std::map<uint64_t, std::string> all;
+    for (const Server& server : ring.servers()) {
+      for (uint32_t i = 0; i < server.points; ++i) {
+        std::string bytes = server.id;
+        for (int byte = 0; byte < 4; ++byte) bytes += static_cast<char>(i >> (8 * byte));
+        all[StableHash(bytes)] = server.id;
+      }
+    }
+    std::vector<uint64_t> hashes = {0, ~uint64_t{0}};
+    for (const auto& [position, id] : all) {
+      hashes.insert(hashes.end(), {position - 1, position, position + 1, rng.Next()});
+    }
+    for (const uint64_t hash : hashes) {
+      const auto next = all.lower_bound(hash);
+      ASSERT_EQ(OwnerOf(ring, hash), next == all.end() ? all.begin()->second : next->second)
+          << points << " points, " << hash;
+    }
+  }
+}
+
 TEST(HashRingTest, WhatCannotBeIsRefused) {
   EXPECT_THAT(HashRing::Make({{"a", 1}, {"b", 1}, {"a", 2}}),
               StatusIs(absl::StatusCode::kInvalidArgument));
