@@ -43,6 +43,7 @@ struct ChunkReader::Attempt {
 
 absl::StatusOr<Crc32c> ChunkReader::Read(Piece piece, Deliver deliver) {
   RetryLoop loop(metadata_.environment(), options_.chunk_read_retry, &stop_);
+  Rng rng(metadata_.environment().next_seed.fetch_add(1));
   Attempt attempt;
   int corrupt_rounds = 0;
   while (true) {
@@ -50,7 +51,7 @@ absl::StatusOr<Crc32c> ChunkReader::Read(Piece piece, Deliver deliver) {
                              absl::StrCat("chunk ", ChunkHandle(piece.chunk.handle()).ToString(),
                                           " has no live replica now"));
     attempt.all_wrong = !piece.chunk.replicas().empty();
-    for (const v1::ReplicaLocation& replica : InOrder(piece.chunk)) {
+    for (const v1::ReplicaLocation& replica : InOrder(piece.chunk, rng)) {
       TryReplica(piece, replica, deliver, attempt);
       RETURN_IF_ERROR(attempt.fatal);
       if (attempt.complete) {
@@ -71,8 +72,12 @@ absl::StatusOr<Crc32c> ChunkReader::Read(Piece piece, Deliver deliver) {
   }
 }
 
-std::vector<v1::ReplicaLocation> ChunkReader::InOrder(const v1::ChunkInfo& chunk) const {
+std::vector<v1::ReplicaLocation> ChunkReader::InOrder(const v1::ChunkInfo& chunk, Rng& rng) const {
   std::vector<v1::ReplicaLocation> replicas(chunk.replicas().begin(), chunk.replicas().end());
+  if (choice_ == ReplicaChoice::kRandom && !replicas.empty()) {
+    const auto first = replicas.begin() + static_cast<std::ptrdiff_t>(rng.Below(replicas.size()));
+    std::rotate(replicas.begin(), first, first + 1);
+  }
   const SteadyTime now = RealClock().SteadyNow();
   std::stable_partition(replicas.begin(), replicas.end(), [&](const v1::ReplicaLocation& r) {
     return !health_.FailedLately(r.server_id(), now);

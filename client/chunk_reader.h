@@ -15,6 +15,7 @@
 #include "client/metadata_client.h"
 #include "client/options.h"
 #include "common/base/crc32c.h"
+#include "common/base/rng.h"
 
 namespace ballast::client {
 
@@ -33,8 +34,9 @@ struct Piece {
 //
 // Guarantees: `deliver` gets the piece's bytes in order, verified; after a replica failed, the next
 // goes on where it stopped. Only a whole chunk that fails its own checksum is delivered anew from
-// its start. Replicas are tried as the master ordered them, those that failed lately last; after
-// all failed, their list is fetched anew, with growing waits. Bad ones are reported once a piece.
+// its start. Replicas are tried as the master ordered them, by `choice` one drawn by lot before the
+// others, those that failed lately last; after all failed, their list is fetched anew, with growing
+// waits. Bad ones are reported once a piece.
 // Concurrency: thread-safe. Ownership: everything given must outlive it.
 class ChunkReader {
  public:
@@ -42,11 +44,13 @@ class ChunkReader {
   using Deliver = absl::FunctionRef<absl::Status(uint64_t offset, absl::string_view bytes)>;
 
   ChunkReader(MetadataClient& metadata, ChunkTransport& transport, ServerHealth& health,
-              const ClientOptions& options, ChunkPages& pages, Cancellation& stop)
+              const ClientOptions& options, ReplicaChoice choice, ChunkPages& pages,
+              Cancellation& stop)
       : metadata_(metadata),
         transport_(transport),
         health_(health),
         options_(options),
+        choice_(choice),
         pages_(pages),
         stop_(stop) {}
 
@@ -57,7 +61,7 @@ class ChunkReader {
  private:
   struct Attempt;  // what is known after each replica's try
 
-  std::vector<v1::ReplicaLocation> InOrder(const v1::ChunkInfo& chunk) const;
+  std::vector<v1::ReplicaLocation> InOrder(const v1::ChunkInfo& chunk, Rng& rng) const;
   // One replica; adds what it delivered to `attempt`.
   void TryReplica(const Piece& piece, const v1::ReplicaLocation& replica, Deliver deliver,
                   Attempt& attempt);
@@ -68,6 +72,7 @@ class ChunkReader {
   ChunkTransport& transport_;
   ServerHealth& health_;
   const ClientOptions& options_;
+  const ReplicaChoice choice_;
   ChunkPages& pages_;
   Cancellation& stop_;
 };

@@ -31,7 +31,7 @@ class RangeReader {
         get_(get),
         end_(end),
         pages_(metadata, object, CallControl{&stop_, {}}),
-        reader_(metadata, transport, health, options, pages_, stop_),
+        reader_(metadata, transport, health, options, get.replica_choice, pages_, stop_),
         begin_(begin),
         next_(begin) {}
 

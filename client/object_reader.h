@@ -17,6 +17,7 @@ namespace ballast::client {
 struct GetOptions {
   uint64_t offset_bytes = 0;
   std::optional<uint64_t> length_bytes;  // absent: to the end; cut at the end
+  ReplicaChoice replica_choice = ReplicaChoice::kPreferred;
   Cancellation* cancel = nullptr;
   Progress* progress = nullptr;
 };

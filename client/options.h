@@ -14,6 +14,19 @@
 
 namespace ballast::client {
 
+// Which replica of a chunk is read first. Failed ones are always replaced by the next in the
+// master's order.
+enum class ReplicaChoice {
+  // The one that the masters name first, to every client the same: one server has the chunk in its
+  // memory, and the memories of all servers add up.
+  kPreferred,
+  // Any, drawn anew for each piece: a few chunks that very many readers want at once are sent by
+  // all
+  // servers that have them, each of which caches them. Servers that the masters suspect are drawn
+  // too; one that is silent costs `stall_timeout` once.
+  kRandom,
+};
+
 // Set once, when the client is made.
 struct ClientOptions {
   // host:port of the shardctl processes, at least one.

@@ -307,6 +307,10 @@ void DeclareObjectVerbs(CommandLine& line, CliOptions& options, RawFlags& raw) {
       .String("--offset", &raw.offset, "First byte to read, with a unit if you like")
       .String("--length", &raw.length, "Bytes to read at most, with a unit if you like")
       .Uint("--parallel", &options.parallel, "Pieces on their way at once, 1 to 16")
+      .Bool(
+          "--spread", &options.spread,
+          "Read from any replica, not from the one that all readers prefer: for a few objects that "
+          "very many read at once")
       .Footer("Example: ballast get films/film.mkv - --offset 1GiB --length 64KiB | xxd");
   line.Verb("cp", "Copy an object within the cluster, with what --meta gave it")
       .Positional("SRC", &options.key, "The object's name")

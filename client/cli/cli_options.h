@@ -32,6 +32,7 @@ struct CliOptions {
   uint32_t parallel = 3;
   uint64_t offset_bytes = 0;
   std::optional<uint64_t> length_bytes;
+  bool spread = false;
 
   // rm
   std::vector<std::string> keys;

@@ -108,6 +108,7 @@ absl::Status RunGet(Command& command) {
   GetOptions get;
   get.offset_bytes = options.offset_bytes;
   get.length_bytes = options.length_bytes;
+  get.replica_choice = options.spread ? ReplicaChoice::kRandom : ReplicaChoice::kPreferred;
   get.cancel = &command.cancel;
   get.progress = &progress;
   const SteadyTime begin = RealClock().SteadyNow();

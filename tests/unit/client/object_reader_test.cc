@@ -2,6 +2,7 @@
 #include "client/object_reader.h"
 
 #include <algorithm>
+#include <map>
 
 #include "common/types/error.h"
 #include "tests/unit/client/client_fixture.h"
@@ -96,6 +97,50 @@ TEST_F(ObjectReaderTest, ARangePastTheEndIsRefused) {
 
 TEST_F(ObjectReaderTest, MissingObjectsAreNotFound) {
   EXPECT_THAT(Get("nothing"), HasReason(v1::REASON_OBJECT_NOT_FOUND));
+}
+
+// --- which replica ---------------------------------------------------------------------------
+
+TEST_F(ObjectReaderTest, EveryReaderAsksTheReplicaThatTheMasterNamesFirst) {
+  for (int i = 0; i < 5; ++i) {
+    ExpectReadable();
+  }
+  for (const ChunkReadRequest& read : chunks_.reads()) {
+    EXPECT_EQ(read.replica.server_id(), "s1");
+  }
+}
+
+TEST_F(ObjectReaderTest, ReadersWhoSpreadAskAllReplicasAboutEquallyOften) {
+  GetOptions get;
+  get.replica_choice = ReplicaChoice::kRandom;
+  for (int i = 0; i < 30; ++i) {
+    const auto read = Get("k", get);
+    ASSERT_OK(read);
+    EXPECT_TRUE(*read == bytes_);
+  }
+  std::map<std::string, int> reads;  // 30 * 19 pieces
+  for (const ChunkReadRequest& read : chunks_.reads()) {
+    ++reads[read.replica.server_id()];
+  }
+  ASSERT_EQ(reads.size(), 3u);
+  for (const auto& [server, count] : reads) {
+    EXPECT_GT(count, 130) << server;  // of 190, more than 5 standard deviations below
+  }
+}
+
+TEST_F(ObjectReaderTest, ReadersWhoSpreadLeaveAReplicaThatFails) {
+  chunks_.Set("s2", [](auto& f) { f.down = true; });
+  GetOptions get;
+  get.replica_choice = ReplicaChoice::kRandom;
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(*Get("k", get) == bytes_);
+  }
+  int asked = 0;
+  for (const ChunkReadRequest& read : chunks_.reads()) {
+    asked += read.replica.server_id() == "s2" ? 1 : 0;
+  }
+  EXPECT_GE(asked, 1);
+  EXPECT_LE(asked, options_.gets_in_flight);  // then it has failed lately
 }
 
 // --- replicas that fail ----------------------------------------------------------------------

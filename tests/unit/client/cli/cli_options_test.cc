@@ -91,6 +91,8 @@ TEST(CliOptionsTest, RangesIncludeBothEnds) {
   const CliOptions closed = Parsed({"get", "k", "-", "--range", "10-19"});
   EXPECT_EQ(closed.offset_bytes, 10u);
   EXPECT_EQ(closed.length_bytes, 10u);
+  EXPECT_FALSE(closed.spread);
+  EXPECT_TRUE(Parsed({"get", "k", "-", "--spread"}).spread);
   const CliOptions open = Parsed({"get", "k", "-", "--range", "5-"});
   EXPECT_EQ(open.offset_bytes, 5u);
   EXPECT_EQ(open.length_bytes, std::nullopt);
