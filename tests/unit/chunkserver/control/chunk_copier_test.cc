@@ -215,6 +215,20 @@ TEST_F(ChunkCopierTest, AFullDiskIsToldBeforeAnyBytesMove) {
   EXPECT_TRUE(sources_.opened.empty());
 }
 
+TEST_F(ChunkCopierTest, AFileSystemWithoutRoomIsToldBeforeAnyBytesMove) {
+  for (const uint64_t missing : {uint64_t{1}, data_.size() / 2, data_.size()}) {
+    fs_.SetSpace(ChunkFileBytesOnDisk(data_.size()) - missing);
+    EXPECT_THAT(Copy(Order({kA, kB})).status, HasReason(v1::REASON_NO_SPACE));
+    EXPECT_TRUE(sources_.opened.empty());
+    EXPECT_TRUE(fs_.List("/cs/staging")->empty());
+    EXPECT_EQ(store_->Usage().chunk_count, 0u);
+    EXPECT_EQ(store_->Usage().incoming_bytes, 0u);
+    EXPECT_TRUE(store_->healthy()) << "a full disk is not a broken one";
+  }
+  fs_.SetSpace(GiB(1));
+  EXPECT_OK(Copy(Order({kA, kB})).status) << "it takes the chunk once there is room";
+}
+
 TEST_F(ChunkCopierTest, ADiskThatFailsIsNotTheSourcesFault) {
   sources_.scripts[kA].on_message = [this] { fs_.FailSyncs("staging"); };
   const CopyResult result = Copy(Order({kA, kB}));
