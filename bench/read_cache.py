@@ -17,6 +17,7 @@ virtual machine's disk may be faster than two cores can read it, a server's hard
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -173,6 +174,7 @@ def main():
     arguments = parser.parse_args()
     if arguments.quick:
         arguments.pairs, arguments.reads = 1, 2000
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the groups are removed
     groups = {}
     with tempfile.TemporaryDirectory(prefix="ballast-bench-", dir=arguments.scratch) as scratch:
         try:

@@ -8,7 +8,7 @@ cd "$(dirname "$0")/.."
 has_ketama() { [ -f /usr/include/libmemcached/memcached.h ]; }
 if ! has_ketama; then
   say "installing libmemcached-dev, for the comparison"
-  { apt update -q && apt install -y -q --no-install-recommends libmemcached-dev; } >&2 ||
+  (apt update -q && apt install -y -q --no-install-recommends libmemcached-dev) >&2 ||
     say "libmemcached-dev cannot be installed: ketama is left out"
 fi
 # A build that was configured before looks for it again.

@@ -542,7 +542,14 @@ int Main(int argc, char** argv) {
     PrintProperties(out);
     PrintMovement(out["movement"]);
   }
-  return out["movement"]["collateral_keys"].get<uint64_t>() == 0 ? 0 : 1;
+  uint64_t wrong = out["movement"]["collateral_keys"];
+  for (const Json& row : out["lookups"]["ballast"]) {
+    wrong += row["allocations"].get<uint64_t>();
+  }
+  if (wrong != 0) {
+    std::fprintf(stderr, "ring_bench: a look-up allocated, or a key moved that should not\n");
+  }
+  return wrong == 0 ? 0 : 1;
 }
 
 }  // namespace
