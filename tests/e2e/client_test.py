@@ -156,6 +156,7 @@ class ClientTest(ClusterCase):
         self.assert_same(self.done("get", "ranges/k", "-", "--range", f"{2 * MIB}-"), data[2 * MIB:])
         self.assert_same(self.done("get", "ranges/k", "-", "--offset", "1MiB", "--length", "1KiB"),
                          data[MIB:MIB + KIB])
+        self.assert_same(self.done("get", "ranges/k", "-", "--spread", "--offset", "77"), data[77:])
         target = self.scratch / "part"
         self.done("get", "ranges/k", target, "--range", "5-14")
         self.assertEqual(target.read_bytes(), data[5:15])
