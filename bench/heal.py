@@ -55,18 +55,21 @@ def heal(folder, load, settings):
             "mb_per_s": total / 1e6 / (end - began[0]),
             "chunks_per_s": lost / (end - began[0]),
         }
+        # Servers write a prefix for each chunk, and lines to their logs, which are no traffic.
+        written = sum(meter.bytes(name, dead, end + 1) for name in others)
+        payload = min(1, total / max(written, 1)) / 1e6
         # While copies still wait to begin there is work for every part of the limit.
-        row["waiting_mb_per_s"] = sum(
+        row["waiting_mb_per_s"] = payload * sum(
             meter.bytes(name, began[0], began[-1]) for name in others
-        ) / 1e6 / max(began[-1] - began[0], 1e-3)
+        ) / max(began[-1] - began[0], 1e-3)
         # A server has work until it has all of what it lacks, which is known here.
         row["server_mb_per_s"] = min(
             len(rows) * chunk / 1e6 / (max(written for _, written in rows) - rows[0][0])
             for rows in files.values() if rows)
-        row["window_mb_per_s"] = max(
-            [rate for name in others for rate in meter.window_rates([name], dead, end)],
-            default=0) / 1e6
-        row["total_window_mb_per_s"] = max(meter.window_rates(others, dead, end), default=0) / 1e6
+        row["window_mb_per_s"] = payload * max(
+            [rate for name in others for rate in meter.window_rates([name], dead, end)], default=0)
+        row["total_window_mb_per_s"] = payload * max(meter.window_rates(others, dead, end),
+                                                     default=0)
         return row
 
 
@@ -93,7 +96,7 @@ def pairs_of(folder, name, load, streams, pairs):
             "ratio_pct": statistics.median(ratios), "ratios_pct": ratios}
 
 
-def limits(folder, load, mbps, rounds):
+def limits(folder, name, load, mbps, rounds):
     rows = []
     for kind, settings in (("each server", {"repair-mbps": mbps, "repair-mbps-total": 0}),
                            ("total", {"repair-mbps": 0, "repair-mbps-total": mbps})):
@@ -103,9 +106,9 @@ def limits(folder, load, mbps, rounds):
             used = run["server_mb_per_s" if kind == "each server" else "waiting_mb_per_s"]
             window = run["window_mb_per_s" if kind == "each server" else "total_window_mb_per_s"]
             runs.append({**run, "used_pct": 100 * used / mbps, "window_pct": 100 * window / mbps})
-            print(f"{folder}, {kind} {mbps} MB/s: {runs[-1]['used_pct']:.1f} % used, largest window "
+            print(f"{folder}, {name}, {kind} {mbps} MB/s: {runs[-1]['used_pct']:.1f} % used, largest window "
                   f"{runs[-1]['window_pct']:.1f} %", file=sys.stderr)
-        rows.append({"folder": folder, "kind": kind, "mbps": mbps, "runs": runs,
+        rows.append({"folder": folder, "load": name, "kind": kind, "mbps": mbps, "runs": runs,
                      "used_pct": median(runs, "used_pct"),
                      "window_pct": max(run["window_pct"] for run in runs)})
     return rows
@@ -141,8 +144,12 @@ def main():
             if arguments.only in (None, name.split(",")[0]):
                 result["copies"].append(pairs_of(folder, name, load, streams, pairs))
     if arguments.only in (None, "limits"):
-        load = {"objects": 64 // scale, "object_bytes": 16 * MIB, "chunk_bytes": 16 * MIB}
-        result["limits"] = limits(folders[0], load, arguments.mbps, pairs)
+        for name, load, mbps in (
+                ("16 MiB", {"objects": 64 // scale, "object_bytes": 16 * MIB,
+                            "chunk_bytes": 16 * MIB}, arguments.mbps),
+                ("64 KiB", {"objects": 8 // scale, "object_bytes": 32 * MIB,
+                            "chunk_bytes": 64 * KIB}, arguments.mbps // 2)):
+            result["limits"] += limits(folders[0], name, load, mbps, pairs)
     result["seconds"] = time.monotonic() - begin
     if arguments.json:
         print(json.dumps(result, indent=1))
@@ -156,7 +163,8 @@ def main():
               f"{spread(row['ours'], 'chunks_per_s'):18} "
               f"{spread(row['reference'], 'chunks_per_s'):18} {spread(row['ours'], 'start_ms'):12}")
     for row in result["limits"]:
-        print(f"{Path(row['folder']).name:12} limit {row['mbps']} MB/s, {row['kind']}: "
+        print(f"{Path(row['folder']).name:12} limit {row['mbps']} MB/s, {row['kind']}, chunks of "
+              f" {row['load']}: "
               f"{row['used_pct']:.1f} % used while there is work; largest second "
               f"{row['window_pct']:.1f} %")
     print(f"{result['seconds']:.0f} s in all")

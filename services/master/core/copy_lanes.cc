@@ -25,7 +25,9 @@ std::optional<uint32_t> CopyLanes::TryBegin(uint64_t bytes, SteadyTime now) {
     return std::nullopt;
   }
   const double rate = static_cast<double>(bytes_per_second_) / lanes;
-  *free = now + absl::Seconds(static_cast<double>(bytes) / rate) + kMargin;
+  const absl::Duration duration = absl::Seconds(static_cast<double>(bytes) / rate);
+  *free =
+      duration <= kShort ? std::max(*free, now - kCatchUp) + duration : now + duration + kMargin;
   return share;
 }
 

@@ -15,14 +15,19 @@ namespace ballast::master {
 // The rate is cut into equal *lanes*; a copy takes one lane and keeps to its rate, and the lane is
 // free again when the copy's bytes must have gone, whatever else the copy waits for (fsync, report,
 // log). So the copies under way never take more than the whole, and while there is work nothing of
-// it is wasted. Without a limit there are lanes as well, but none is ever busy.
+// it is wasted: short copies, for which the time between one's end and the next one's begin would
+// count, make it good. In every second at most the rate + 2 % and a short copy for each lane is
+// begun. Without a limit there are lanes as well, but none is ever busy.
 //
 // Pure; time is an argument. Concurrency: none.
 class CopyLanes {
  public:
   static constexpr uint32_t kLanesMax = 16;
-  // A copy begins so much after it was ordered.
+  // A copy begins so much after it was ordered; of no account for short ones.
   static constexpr absl::Duration kMargin = absl::Milliseconds(2);
+  static constexpr absl::Duration kShort = absl::Milliseconds(200);
+  // A lane whose short copy began late is free as much earlier, up to this.
+  static constexpr absl::Duration kCatchUp = absl::Milliseconds(20);
 
   // `bytes_per_second`: 0 = no limit. `lanes`: 1..kLanesMax; more copies than that may not be
   // possible.
