@@ -49,6 +49,7 @@ struct ChunkStanding {
 // What a leader knows now of a chunk server.
 struct ServerStanding {
   bool registered = false;  // and not removed
+  bool removed = false;     // the registry says so: no process that runs now speaks for it again
   LivenessState liveness = LivenessState::kDead;
   std::optional<Liveness::Holder> holder;  // the process that speaks for it
   bool loading = false;                    // its start-up scan is running

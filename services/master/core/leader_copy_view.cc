@@ -47,7 +47,8 @@ std::optional<ChunkStanding> LeaderCopyView::FindChunk(ChunkHandle handle) const
 ServerStanding LeaderCopyView::FindServer(ServerIndex server) const {
   ServerStanding standing;
   const v1::RegisteredServer* const entry = leader_.directory().Find(server);
-  if (entry == nullptr || entry->state() == v1::SERVER_STATE_REMOVED) {
+  standing.removed = entry != nullptr && entry->state() == v1::SERVER_STATE_REMOVED;
+  if (entry == nullptr || standing.removed) {
     return standing;
   }
   standing.registered = true;

@@ -32,6 +32,10 @@ void TrimPlanner::Examine(const CopyView& view, Key key, uint32_t keep,
   using Kind = TrimStep::Kind;
   const auto [handle, server] = key;
   const std::optional<ChunkStanding> chunk = view.FindChunk(handle);
+  if (chunk.has_value() && view.FindServer(server).removed) {
+    emit({Kind::kFinish, handle, server});
+    return;
+  }
   if (!chunk.has_value() || !view.IsListComplete(server, handle.shard())) {
     return;
   }

@@ -34,6 +34,7 @@ struct TrimStep {
 //   listed                   < keep, more count or are expected   Verify them, or wait
 //   listed, server heard     < keep, and no more to come          Keep; when answered, Revoke
 //   absent from its list     any                                  Finish
+//   server removed           any                                  Finish
 //   server dead, not heard, its list not complete                 wait
 //
 // Guarantees: a Delete is asked for only while at least the trim's keep (ReplicaStanding::firm)

@@ -249,6 +249,11 @@ absl::Status ConfigMachine::ApplySetState(const Command::SetState& set) {
   log::Server& server = servers_.at(known->second);
   if (server.state() != set.state()) {
     server.set_state(set.state());
+    // Whoever spoke for it until now is a process of the past, even if an operator takes the server
+    // back: it may still have commands before it that its masters have forgotten.
+    if (set.state() == v1::SERVER_STATE_REMOVED) {
+      server.set_boot_epoch(server.boot_epoch() + 1);
+    }
     ++registry_version_;
   }
   return absl::OkStatus();

@@ -56,6 +56,14 @@ TEST_F(TrimPlannerTest, DeletesWhileEnoughOthersAreFirm) {
   EXPECT_THAT(Steps(), ElementsAre("delete 1")) << "level-triggered";
 }
 
+TEST_F(TrimPlannerTest, ATrimOnARemovedServerIsFinishedAndOnAnUnknownOneNot) {
+  view_.Server(1).registered = false;
+  view_.incomplete.insert(ServerIndex(1));
+  EXPECT_THAT(Steps(), IsEmpty()) << "the registry may not have come yet";
+  view_.Server(1).removed = true;
+  EXPECT_THAT(Steps(), ElementsAre("finish 1"));
+}
+
 TEST_F(TrimPlannerTest, ZeroToKeepIsTheWantedNumber) {
   catalog_.mutable_trims(ShardId(0)).Remove(1, ServerIndex(1));
   Trim(kChunk, 1, 0);

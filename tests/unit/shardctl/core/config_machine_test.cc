@@ -306,6 +306,14 @@ TEST_F(ConfigMachineTest, ARestartDoesNotUndoARemoval) {
   EXPECT_EQ(last_.server_index(), 2u);
 }
 
+TEST_F(ConfigMachineTest, TheProcessOfARemovedServerIsNotTakenBackANewOneIs) {
+  ASSERT_THAT(Do(Register(1, 5)), IsOk());
+  ASSERT_THAT(SetState(1, v1::SERVER_STATE_REMOVED), IsOk());
+  ASSERT_THAT(SetState(1, v1::SERVER_STATE_ACTIVE), IsOk());
+  EXPECT_THAT(Do(Register(1, 5)), HasReason(v1::REASON_STALE_BOOT));
+  EXPECT_THAT(Do(Register(1, 6)), IsOk());
+}
+
 TEST_F(ConfigMachineTest, ARestartKeepsAServerDraining) {
   ASSERT_THAT(Do(Register(1, 1)), IsOk());
   ASSERT_THAT(SetState(1, v1::SERVER_STATE_DRAINING), IsOk());
