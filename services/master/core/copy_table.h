@@ -44,14 +44,16 @@ struct CopyOutcome {
 using CopyId = uint64_t;  // > 0
 
 struct CopyLimits {
-  size_t waiting_max = 16384;                          // tasks not begun
-  size_t under_way_max = 256;                          // tasks begun
-  size_t per_target_max = 32;                          // of those, to one server
-  size_t per_source_max = 32;                          // of those, whose first source is one server
-  size_t examined_max = 1024;                          // waiting tasks looked at in one step
-  int orders_max = 16;                                 // Replicate sent for one task
-  absl::Duration start_patience = absl::Seconds(60);   // for servers that have not reported yet
-  absl::Duration report_patience = absl::Minutes(10);  // from the target's result to the log
+  size_t waiting_max = 16384;  // tasks not begun
+  size_t under_way_max = 256;  // tasks begun
+  // Of those, to one server, and whose first source is one server: what both budgets together may
+  // have there (CopySlots), so that what they let through does not wait here again.
+  size_t per_target_max = 32;
+  size_t per_source_max = 32;
+  size_t examined_max = 1024;                           // waiting tasks looked at in one step
+  int orders_max = 16;                                  // Replicate sent for one task
+  absl::Duration start_patience = absl::Seconds(60);    // for servers that have not reported yet
+  absl::Duration report_patience = absl::Minutes(10);   // from the target's result to the log
   absl::Duration absence_patience = absl::Seconds(10);  // see Step; and two heartbeats
 };
 
@@ -119,6 +121,9 @@ class CopyTable {
  public:
   explicit CopyTable(CopyLimits limits = {}) : limits_(limits) {}
 
+  // Hold at once, for tasks under way as well.
+  void SetLimits(const CopyLimits& limits) { limits_ = limits; }
+
   // RESOURCE_EXHAUSTED / OVERLOADED if too many tasks wait.
   absl::StatusOr<CopyId> Offer(const CopyTask& task, SteadyTime now);
 
@@ -179,7 +184,7 @@ class CopyTable {
                                                                   const ChunkStanding& chunk) const;
   void Finish(CopyId id, absl::Status status, CopyEffects& effects);
 
-  const CopyLimits limits_;
+  CopyLimits limits_;
   CopyId last_id_ = 0;
   absl::btree_map<CopyId, Copy> copies_;
   absl::btree_set<CopyId> under_way_;

@@ -48,6 +48,7 @@ LeaderState::LeaderState(RaftTerm term, ChunkCatalog& catalog, const ServerDirec
 
 std::vector<ServerIndex> LeaderState::OnRegistryChanged(SteadyTime now) {
   liveness.SetLimits(LimitsOf(directory_.settings()));
+  copies.SetLimits(CopyLimitsOf(liveness.limits()));
   std::vector<ServerIndex> removed;
   for (const v1::RegisteredServer& server : directory_.registry().servers()) {
     const ServerIndex index = IndexOf(server);
