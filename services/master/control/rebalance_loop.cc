@@ -55,6 +55,10 @@ BalanceLimits RebalanceLoop::Limits() const {
   return limits;
 }
 
+bool RebalanceLoop::IsShared() const {
+  return view_.catalog().owned_shards().size() < view_.machine().shard_count();
+}
+
 // --- episodes ------------------------------------------------------------------------------------
 
 void RebalanceLoop::Start() {
@@ -111,7 +115,7 @@ void RebalanceLoop::MaybeBegin(const std::string& held) {
   term.note.clear();
   term.began = view_.Now();
   term.settling = false;
-  term.episode.emplace(std::move(servers), std::move(goal), limits_.moves_max);
+  term.episode.emplace(std::move(servers), std::move(goal), limits_.moves_max, IsShared());
   PlanOn();
 }
 
@@ -271,9 +275,10 @@ void RebalanceLoop::Plan(uint32_t moves_shown, PlanDone done) {
   }
   ClusterView servers = pictures_.Servers();
   BalanceGoal goal = PlanBalanceGoal(servers, Limits());
-  dry_runs_.push_back({view_.leader()->term(),
-                       RebalanceEpisode(std::move(servers), std::move(goal), limits_.moves_max),
-                       moves_shown, std::move(done)});
+  dry_runs_.push_back(
+      {view_.leader()->term(),
+       RebalanceEpisode(std::move(servers), std::move(goal), limits_.moves_max, IsShared()),
+       moves_shown, std::move(done)});
   StepDryRuns();
 }
 
@@ -308,6 +313,9 @@ v1::RebalanceState RebalanceLoop::State(uint32_t moves_shown) {
     state.set_phase(phase == Phase::kEnded    ? v1::RebalanceState::PHASE_IDLE
                     : phase == Phase::kMoving ? v1::RebalanceState::PHASE_MOVING
                                               : v1::RebalanceState::PHASE_PLANNING);
+    if (phase == Phase::kEnded) {
+      state.set_eta_ms(0);  // what failed is not tried again by this episode
+    }
   } else {
     const BalanceGoal goal = PlanBalanceGoal(pictures_.Servers(), Limits());
     state.set_phase(v1::RebalanceState::PHASE_IDLE);
@@ -369,28 +377,29 @@ v1::RebalanceState RebalanceLoop::Describe(const RebalanceEpisode& episode,
   }
   state.set_spread_points(Spread(before));
   state.set_planned_spread_points(Spread(after));
-  // By the limits: what one server gives or gets, and the whole; without limits, by what was
-  // measured.
+  // By the limits: what one server gives or gets, and the whole.
   const v1::Settings& settings = view_.directory().settings();
   const uint64_t left =
       progress.bytes_planned - std::min(progress.bytes_planned, progress.bytes_moved);
-  double seconds = 0;
-  bool known = left == 0;
+  std::optional<double> by_limits;  // seconds
   const double done_part =
       progress.bytes_planned == 0
           ? 0
           : static_cast<double>(progress.bytes_moved) / static_cast<double>(progress.bytes_planned);
   if (settings.rebalance_server_mbps() > 0) {
-    seconds = static_cast<double>(std::max(shed_most, gain_most)) * (1 - done_part) /
-              (settings.rebalance_server_mbps() * 1e6);
-    known = true;
+    by_limits = static_cast<double>(std::max(shed_most, gain_most)) * (1 - done_part) /
+                (static_cast<double>(settings.rebalance_server_mbps()) * 1e6);
   }
   if (settings.rebalance_total_mbps() > 0) {
-    seconds =
-        std::max(seconds, static_cast<double>(left) / (settings.rebalance_total_mbps() * 1e6));
-    known = true;
+    by_limits = std::max(
+        by_limits.value_or(0),
+        static_cast<double>(left) / (static_cast<double>(settings.rebalance_total_mbps()) * 1e6));
   }
-  state.set_eta_ms(known ? static_cast<int64_t>(seconds * 1000) : -1);
+  // A plan that is only shown has no rate of its own: what others do now says nothing of it.
+  const uint64_t rate = &episode == (term_.episode.has_value() ? &*term_.episode : nullptr)
+                            ? copies_.history().RateOf(CopyPurpose::kRebalance, view_.Now())
+                            : 0;
+  state.set_eta_ms(EtaMs(left, by_limits, rate));
   for (const BlockedBytes& blocked : episode.blocked()) {
     v1::RebalanceState::Blocked& row = *state.add_blocked();
     if (const v1::RegisteredServer* const entry = entry_of(blocked.server)) {

@@ -81,6 +81,8 @@ class RebalanceLoop {
 
   Term& Now();
   BalanceLimits Limits() const;
+  // Other groups have chunks on the same servers, and plan for them.
+  bool IsShared() const;
   void MaybeBegin(const std::string& held);
   void PlanOn();
   void MoveOn();

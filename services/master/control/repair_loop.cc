@@ -125,8 +125,18 @@ void RepairLoop::Tick() {
       static_cast<size_t>(std::count_if(servers_.servers().begin(), servers_.servers().end(),
                                         [](const ServerView& server) { return server.accepts; })));
   Walk(limits_.examined_max);
+  SeeReported(term);
   Repair();
   WalkOn();
+}
+
+void RepairLoop::SeeReported(Term& term) {
+  if (term.round == 0 || term.queue.counts().unsettled_shards > 0) {
+    term.counted_from.reset();
+  } else if (!term.counted_from.has_value()) {
+    // The round under way may have passed by what came last.
+    term.counted_from = view_.leader()->garbage.rounds() + 2;
+  }
 }
 
 void RepairLoop::Walk(size_t examine_max) {
@@ -185,10 +195,10 @@ void RepairLoop::Repair() {
   Term& term = Now();
   const SteadyTime now = view_.Now();
   const bool searching = term.queue.fresh_round() && now - term.fresh_since < limits_.urgent_first;
-  const bool quiet =
-      !HoldsUnaccounted() && now - term.last_change >= view_.leader()->liveness.limits().interval *
-                                                           limits_.surplus_hold_intervals;
+  const bool quiet = now - term.last_change >=
+                     view_.leader()->liveness.limits().interval * limits_.surplus_hold_intervals;
   const NeedClass last = term.breaker.open() || searching ? NeedClass::kOneLeft
+                         : !WhyNotTrim().empty()          ? NeedClass::kMoreLeft
                          : quiet                          ? NeedClass::kSurplus
                                                           : NeedClass::kDrain;
   if (!term.queue.HasNeeds(NeedClass::kOneLeft, last)) {
@@ -387,9 +397,7 @@ v1::RepairState RepairLoop::State() {
   state.set_bytes_copied(totals.bytes);
   const uint64_t rate = history.RateOf(CopyPurpose::kRepair, view_.Now());
   state.set_bytes_per_second(rate);
-  state.set_eta_ms(counts.bytes_short == 0 ? 0
-                   : rate == 0             ? -1
-                               : static_cast<int64_t>(counts.bytes_short * 1000 / rate));
+  state.set_eta_ms(EtaMs(counts.bytes_short, std::nullopt, rate));
   state.set_only_last_copies(term.breaker.open());
   if (term.breaker.open()) {
     state.set_only_last_copies_ends_ms(
@@ -402,6 +410,10 @@ v1::RepairState RepairLoop::State() {
   for (const auto& [why, count] : reasons) {
     state.add_blocked(absl::StrCat(count, count == 1 ? " chunk: " : " chunks: ", why));
   }
+  const std::string held = WhyNotTrim();
+  if (!held.empty() && term.queue.HasNeeds(NeedClass::kDrain, NeedClass::kSurplus)) {
+    state.add_blocked(absl::StrCat("drains and surplus: ", held));
+  }
   return state;
 }
 
@@ -409,6 +421,12 @@ std::vector<v1::DrainState> RepairLoop::Drains() {
   Term& term = Now();
   std::vector<v1::DrainState> drains;
   const uint64_t rate = copies_.history().RateOf(CopyPurpose::kDrain, view_.Now());
+  // Drains run side by side, so what was measured is shared by all of them.
+  uint64_t all_bytes = 0;
+  for (const auto& [server, left] : term.queue.counts().draining) {
+    all_bytes += left.bytes;
+  }
+  const uint64_t server_mbps = view_.directory().settings().rebalance_server_mbps();
   for (const v1::RegisteredServer& server : view_.directory().registry().servers()) {
     if (server.state() != v1::SERVER_STATE_DRAINING) {
       continue;
@@ -426,9 +444,12 @@ std::vector<v1::DrainState> RepairLoop::Drains() {
     drain.set_progress_pct(progress == term.drains.end() ? 0 : progress->second.pct);
     drain.set_done(progress != term.drains.end() && drain.chunks_left() == 0 &&
                    term.queue.counts().unsettled_shards == 0 && !term.queue.fresh_round());
-    drain.set_eta_ms(drain.bytes_left() == 0 ? 0
-                     : rate == 0             ? -1
-                                 : static_cast<int64_t>(drain.bytes_left() * 1000 / rate));
+    std::optional<double> by_limits;  // seconds
+    if (server_mbps > 0) {
+      by_limits =
+          static_cast<double>(drain.bytes_left()) / (static_cast<double>(server_mbps) * 1e6);
+    }
+    drain.set_eta_ms(drain.bytes_left() == 0 ? 0 : EtaMs(all_bytes, by_limits, rate));
   }
   return drains;
 }
@@ -443,23 +464,21 @@ std::string RepairLoop::WhyNotRebalance() {
   if (term.breaker.open()) {
     return "many servers are silent together";
   }
-  if (HoldsUnaccounted()) {
-    return "chunk servers hold chunks that this metadata cannot account for, so it may be old: "
-           "'ballast fsck' names them";
+  return WhyNotTrim();
+}
+
+std::string RepairLoop::WhyNotTrim() const {
+  const GarbagePlanner& garbage = view_.leader()->garbage;
+  for (const ServerView& server : servers_.servers()) {
+    if (server.managed && garbage.QuarantinedCount(server.server) > 0) {
+      return "chunk servers hold chunks that this metadata cannot account for, so it may be old: "
+             "'ballast fsck' names them";
+    }
   }
-  if (term.round == 0 || term.queue.counts().unsettled_shards > 0) {
+  if (!term_.counted_from.has_value() || garbage.rounds() < *term_.counted_from) {
     return "not all servers have reported yet";
   }
   return "";
-}
-
-bool RepairLoop::HoldsUnaccounted() const {
-  for (const ServerView& server : servers_.servers()) {
-    if (server.managed && view_.leader()->garbage.QuarantinedCount(server.server) > 0) {
-      return true;
-    }
-  }
-  return false;
 }
 
 uint64_t RepairLoop::TrimCount() const {

@@ -69,7 +69,8 @@ class RepairLoop {
   // Why nothing can be done for this chunk now; empty: nothing is known.
   std::string BlockedReason(ChunkHandle handle);
   uint64_t TrimCount() const;
-  // Empty, or what is so unusual that nothing should be rebalanced now.
+  // Empty, or what is so unusual that nothing should be rebalanced now. Drains wait for most of it,
+  // too.
   std::string WhyNotRebalance();
 
  private:
@@ -96,6 +97,9 @@ class RepairLoop {
     absl::btree_map<ChunkHandle, Blocked> blocked;
     absl::btree_map<ServerIndex, DrainProgress> drains;
     size_t trims_proposed = 0;
+    // Rounds of the garbage planner after which what it has counted is true of all servers; none:
+    // not all have reported.
+    std::optional<uint64_t> counted_from;
   };
 
   Term& Now();
@@ -113,9 +117,12 @@ class RepairLoop {
   std::optional<ChunkPicture> Picture(ChunkHandle handle);
   double CapacityShare(ServerIndex server) const;
   void WakeWhenLanesFree();
-  // Some server reports chunks that this group never gave out, as far as its metadata knows: the
-  // metadata may be old or foreign, and nothing that ends in a delete should be begun by it.
-  bool HoldsUnaccounted() const;
+  // Why nothing that ends in a delete should be begun now; empty: nothing is in the way. Servers
+  // must have reported, and none of them chunks that this group never gave out as far as its
+  // metadata knows: it may be old or foreign then.
+  std::string WhyNotTrim() const;
+  // Sees when all shards are settled and what servers hold was compared with the metadata once.
+  void SeeReported(Term& term);
 
   Executor& executor_;
   LiveView& view_;

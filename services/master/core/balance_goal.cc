@@ -132,6 +132,7 @@ void GainMore(std::vector<Part>& parts, int64_t missing, double portion, double 
 
 BalanceGoal PlanBalanceGoal(const ClusterView& view, const BalanceLimits& limits) {
   BalanceGoal goal;
+  goal.chunk_bytes = std::max<uint64_t>(limits.chunk_bytes, 1);
   std::vector<Part> parts;
   double used = 0;
   double capacity = 0;
@@ -182,6 +183,35 @@ BalanceGoal PlanBalanceGoal(const ClusterView& view, const BalanceLimits& limits
     goal.gain_bytes += server.gain_bytes;
   }
   return goal;
+}
+
+BalanceGoal OwnPart(const BalanceGoal& goal, const ClusterView& view,
+                    const std::vector<uint64_t>& own_bytes) {
+  const auto round = [&](double bytes) {
+    const auto portion = static_cast<double>(goal.chunk_bytes);
+    return static_cast<uint64_t>(std::llround(bytes / portion)) * goal.chunk_bytes;
+  };
+  BalanceGoal own = goal;
+  own.servers.clear();
+  own.shed_bytes = own.gain_bytes = 0;
+  double shed = 0;
+  const auto part_at = [&](const ServerGoal& server) {
+    const auto position = static_cast<size_t>(server.position);
+    const auto used = static_cast<double>(view.at(position).used_bytes);
+    return used == 0 ? 0 : std::min(1.0, static_cast<double>(own_bytes[position]) / used);
+  };
+  for (const ServerGoal& server : goal.servers) {
+    shed += static_cast<double>(server.shed_bytes) * part_at(server);
+  }
+  const double part = goal.shed_bytes == 0 ? 0 : shed / static_cast<double>(goal.shed_bytes);
+  for (ServerGoal server : goal.servers) {
+    server.shed_bytes = round(static_cast<double>(server.shed_bytes) * part_at(server));
+    server.gain_bytes = round(static_cast<double>(server.gain_bytes) * part);
+    own.shed_bytes += server.shed_bytes;
+    own.gain_bytes += server.gain_bytes;
+    own.servers.push_back(server);
+  }
+  return own;
 }
 
 }  // namespace ballast::master

@@ -32,6 +32,7 @@ struct BalanceGoal {
   std::vector<ServerGoal> servers;  // those that shed or gain, by position
   uint64_t shed_bytes = 0;  // of all; what cannot be matched for want of whole portions is left
   uint64_t gain_bytes = 0;
+  uint64_t chunk_bytes = 1;  // the portion that they are multiples of
 
   // To be moved in all.
   uint64_t bytes() const { return std::min(shed_bytes, gain_bytes); }
@@ -51,5 +52,13 @@ struct BalanceGoal {
 //
 // Only a server that accepts replicas gains. Pure; O(n log n), however many chunks are to move.
 BalanceGoal PlanBalanceGoal(const ClusterView& view, const BalanceLimits& limits);
+
+// What of a goal is one group's to carry out when several groups plan for the same servers at once,
+// none knowing of the others: of what a server sheds, the part that this group's bytes are of the
+// bytes used there; of what a server gains, the part that the group sheds of all that is shed. So
+// the parts of all groups together are the goal, but for half a portion a group and server.
+// `own_bytes`: the group's, by position in the view, where servers shed. Pure.
+BalanceGoal OwnPart(const BalanceGoal& goal, const ClusterView& view,
+                    const std::vector<uint64_t>& own_bytes);
 
 }  // namespace ballast::master

@@ -41,6 +41,7 @@ void GarbagePlanner::Step(const LiveReplicas& replicas, const ChunkCatalog& cata
   if (round_done) {
     next_handle_ = ChunkHandle();
     next_server_ = ServerIndex();
+    ++rounds_;
     quarantined_ = std::exchange(counting_, {});
   }
 }

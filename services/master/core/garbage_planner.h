@@ -49,10 +49,13 @@ class GarbagePlanner {
 
   // Handles on that server that this group cannot account for, as of the last full round.
   uint64_t QuarantinedCount(ServerIndex server) const;
+  // Full rounds that have ended.
+  uint64_t rounds() const { return rounds_; }
 
  private:
   ChunkHandle next_handle_;
   ServerIndex next_server_;
+  uint64_t rounds_ = 0;
   absl::btree_map<ServerIndex, uint64_t> counting_;     // of the round under way
   absl::btree_map<ServerIndex, uint64_t> quarantined_;  // of the last one
 };

@@ -8,24 +8,39 @@
 
 namespace ballast::master {
 
-MoveChooser::MoveChooser(const ClusterView& view, const BalanceGoal& goal, size_t moves_max)
+MoveChooser::MoveChooser(const ClusterView& view, const BalanceGoal& goal, size_t moves_max,
+                         bool shared)
     : view_(view), moves_left_(moves_max), source_of_(view.size(), -1) {
+  if (shared) {
+    whole_ = goal;
+    own_bytes_.resize(view.size());
+  }
+  SetGoal(goal);
+}
+
+void MoveChooser::SetGoal(const BalanceGoal& goal) {
+  targets_.clear();
+  by_left_.clear();
+  to_shed_ = 0;
   sources_.reserve(static_cast<size_t>(
       std::count_if(goal.servers.begin(), goal.servers.end(),
                     [](const ServerGoal& server) { return server.shed_bytes > 0; })));
   for (const ServerGoal& server : goal.servers) {
-    if (server.shed_bytes > 0) {
-      source_of_[static_cast<size_t>(server.position)] = static_cast<int>(sources_.size());
-      Source& source = sources_.emplace_back();
-      source.server = server.server;
+    int& source_of = source_of_[static_cast<size_t>(server.position)];
+    if (server.shed_bytes > 0 && source_of < 0) {
+      source_of = static_cast<int>(sources_.size());
+      sources_.emplace_back().server = server.server;
+    }
+    if (source_of >= 0) {
+      Source& source = sources_[static_cast<size_t>(source_of)];
       source.shed_bytes = server.shed_bytes;
       source.left = static_cast<int64_t>(server.shed_bytes);
-    } else {
+      to_shed_ += source.left > 0 ? 1 : 0;
+    } else if (server.gain_bytes > 0) {
       targets_.push_back({server.position, static_cast<int64_t>(server.gain_bytes)});
       by_left_.emplace(-targets_.back().left, targets_.size() - 1);
     }
   }
-  to_shed_ = sources_.size();
   to_gain_ = targets_.size();
 }
 
@@ -37,6 +52,9 @@ bool MoveChooser::MayMove(const ChunkPicture& picture, const ReplicaView& replic
 
 void MoveChooser::Survey(const ChunkPicture& picture, uint8_t heat) {
   for (const ReplicaView& replica : picture.replicas) {
+    if (!own_bytes_.empty() && replica.counts && replica.position >= 0) {
+      own_bytes_[static_cast<size_t>(replica.position)] += picture.length_bytes;
+    }
     if (MayMove(picture, replica)) {
       const int source = source_of_[static_cast<size_t>(replica.position)];
       sources_[static_cast<size_t>(source)].bytes_by_heat[heat] += picture.length_bytes;
@@ -57,6 +75,9 @@ void MoveChooser::SetHeatMax(Source& source, uint64_t wanted_bytes) {
 }
 
 void MoveChooser::EndSurvey() {
+  if (!own_bytes_.empty()) {
+    SetGoal(OwnPart(whole_, view_, own_bytes_));
+  }
   for (Source& source : sources_) {
     SetHeatMax(source, static_cast<uint64_t>(source.left));
   }

@@ -49,8 +49,10 @@ class MoveChooser {
  public:
   static constexpr int kPassesMax = 4;
 
-  // `moves_max`: chosen by this object in all. `view` must outlive it.
-  MoveChooser(const ClusterView& view, const BalanceGoal& goal, size_t moves_max);
+  // `moves_max`: chosen by this object in all. `shared`: other groups carry out the rest of the
+  // goal; how much is this group's shows in the survey. `view` must outlive it.
+  MoveChooser(const ClusterView& view, const BalanceGoal& goal, size_t moves_max,
+              bool shared = false);
 
   // True if there is nothing to choose (any more).
   bool done() const { return to_shed_ == 0 || to_gain_ == 0 || moves_left_ == 0; }
@@ -95,11 +97,15 @@ class MoveChooser {
   bool MayMove(const ChunkPicture& picture, const ReplicaView& replica) const;
   bool MayTake(const ChunkPicture& picture, const ReplicaView& from, int position) const;
   std::optional<size_t> TargetFor(const ChunkPicture& picture, const ReplicaView& from);
+  // What is to be shed and gained, and none of it is yet.
+  void SetGoal(const BalanceGoal& goal);
   static void SetHeatMax(Source& source, uint64_t wanted_bytes);
   void SeeHeatMax();
 
   const ClusterView& view_;
   size_t moves_left_;
+  BalanceGoal whole_;                // if it is shared
+  std::vector<uint64_t> own_bytes_;  // likewise, by position: of the chunks surveyed
   int passes_ = 0;
   std::vector<int> source_of_;  // by position in the view: index into sources_, or -1
   std::vector<Source> sources_;
@@ -120,20 +126,20 @@ struct RebalancePlan {
 };
 template <typename ForEachChunk>
 RebalancePlan PlanRebalance(const ClusterView& view, const BalanceLimits& limits, size_t moves_max,
-                            ForEachChunk&& for_each_chunk);
+                            ForEachChunk&& for_each_chunk, bool shared = false);
 
 // Coldest first, then by handle.
 void SortByHeat(std::vector<PlannedMove>& moves);
 
 template <typename ForEachChunk>
 RebalancePlan PlanRebalance(const ClusterView& view, const BalanceLimits& limits, size_t moves_max,
-                            ForEachChunk&& for_each_chunk) {
+                            ForEachChunk&& for_each_chunk, bool shared) {
   RebalancePlan plan;
   plan.goal = PlanBalanceGoal(view, limits);
   if (!plan.goal.triggered) {
     return plan;
   }
-  MoveChooser chooser(view, plan.goal, moves_max);
+  MoveChooser chooser(view, plan.goal, moves_max, shared);
   for_each_chunk([&](const ChunkPicture& picture, uint8_t heat) { chooser.Survey(picture, heat); });
   chooser.EndSurvey();
   std::set<ChunkHandle> chosen;

@@ -7,15 +7,16 @@
 
 namespace ballast::master {
 
-RebalanceEpisode::RebalanceEpisode(ClusterView view, BalanceGoal goal, size_t moves_max)
-    : moves_max_(moves_max) {
+RebalanceEpisode::RebalanceEpisode(ClusterView view, BalanceGoal goal, size_t moves_max,
+                                   bool shared)
+    : moves_max_(moves_max), shared_(shared) {
   BeginPlan(std::move(view), std::move(goal));
 }
 
 void RebalanceEpisode::BeginPlan(ClusterView view, BalanceGoal goal) {
   view_ = std::make_unique<const ClusterView>(std::move(view));
   goal_ = std::move(goal);
-  chooser_ = std::make_unique<MoveChooser>(*view_, goal_, moves_max_);
+  chooser_ = std::make_unique<MoveChooser>(*view_, goal_, moves_max_, shared_);
   walk_.Restart();
   waiting_.clear();
   waiting_count_ = 0;

@@ -53,8 +53,9 @@ class RebalanceEpisode {
 
   enum class Phase { kSurveying, kChoosing, kMoving, kEnded };
 
-  // `goal` was made from `view`. `moves_max`: of one plan.
-  RebalanceEpisode(ClusterView view, BalanceGoal goal, size_t moves_max);
+  // `goal` was made from `view`. `moves_max`: of one plan. `shared`: other groups plan for the same
+  // servers, so that only this group's part of the goal is planned (OwnPart).
+  RebalanceEpisode(ClusterView view, BalanceGoal goal, size_t moves_max, bool shared = false);
 
   Phase phase() const { return phase_; }
 
@@ -107,6 +108,7 @@ class RebalanceEpisode {
   void EndPlan();
 
   size_t moves_max_;
+  bool shared_;
   Phase phase_ = Phase::kSurveying;
   std::unique_ptr<const ClusterView> view_;
   BalanceGoal goal_;

@@ -197,5 +197,100 @@ TEST(MoveChooserTest, NoMoreMovesThanAllowed) {
   EXPECT_EQ(plan.moves.size(), 7u);
 }
 
+// Three groups plan at once for the same servers; each sees all servers and its own chunks only.
+class ManyGroupsTest : public ::testing::Test {
+ protected:
+  static constexpr uint64_t kChunk = MiB(64);
+  static constexpr uint64_t kGroups = 3;
+
+  // Which group a chunk belongs to: evenly, or so that servers differ in what they hold of whom.
+  void Fill(Rng& rng) {
+    for (uint32_t s = 1; s <= 12; ++s) {
+      const uint64_t capacity = rng.Between(300, 900);
+      cluster_.AddServer(kChunk * capacity);
+      const uint64_t favourite = rng.Below(kGroups);
+      const uint64_t count = capacity * rng.Below(96) / 100;
+      for (uint64_t i = 0; i < count; ++i) {
+        cluster_.AddChunk(kChunk, 1, {ServerIndex(s)});
+        group_of_.push_back(rng.OneIn(3) ? rng.Below(kGroups) : favourite);
+      }
+    }
+  }
+  std::vector<PlannedMove> PlanOf(uint64_t group, const ClusterView& view, bool shared) {
+    BalanceLimits limits;
+    limits.chunk_bytes = kChunk;
+    const auto visit_all = [&](auto&& visit) {
+      for (const auto& chunk : cluster_.chunks) {
+        if (group_of_[chunk.handle.sequence() - 1] == group) {
+          visit(cluster_.Picture(view, chunk), chunk.heat);
+        }
+      }
+    };
+    return PlanRebalance(view, limits, 1 << 20, visit_all, shared).moves;
+  }
+
+  PlannerCluster cluster_;
+  std::vector<uint64_t> group_of_;
+};
+
+TEST_F(ManyGroupsTest, TogetherTheyEndWithinTheBandAndNobodyOvershoots) {
+  for (uint64_t seed = 1; seed <= 20; ++seed) {
+    SCOPED_TRACE(seed);
+    Rng rng(seed);
+    cluster_ = {};
+    group_of_.clear();
+    Fill(rng);
+    const ClusterView before = cluster_.View();
+    BalanceLimits limits;
+    limits.chunk_bytes = kChunk;
+    const BalanceGoal goal = PlanBalanceGoal(before, limits);
+    std::vector<PlannedMove> moves;
+    for (uint64_t group = 0; group < kGroups; ++group) {
+      const std::vector<PlannedMove> own = PlanOf(group, before, /*shared=*/true);
+      moves.insert(moves.end(), own.begin(), own.end());
+    }
+    for (const PlannedMove& move : moves) {
+      cluster_.Move(cluster_.Find(move.handle), move.from, move.to);
+    }
+    if (!goal.triggered) {
+      EXPECT_TRUE(moves.empty());
+      continue;
+    }
+    const ClusterView after = cluster_.View();
+    for (size_t i = 0; i < after.size(); ++i) {
+      const auto capacity = static_cast<double>(after.at(i).capacity_bytes);
+      // Whole chunks, and half a one for each group.
+      const double slack = 100 * (1 + kGroups / 2.0) * kChunk / capacity;
+      EXPECT_NEAR(after.at(i).utilization_pct, goal.target_pct, 5 + slack);
+      // Who was above the target is not emptied below the band to be filled again, and so on.
+      const bool was_above = before.at(i).utilization_pct > goal.target_pct;
+      const auto change = static_cast<int64_t>(after.at(i).used_bytes - before.at(i).used_bytes);
+      EXPECT_GE(was_above ? -change : change, 0);
+    }
+    EXPECT_LE(moves.size() * kChunk, goal.bytes() + before.size() * kGroups * kChunk);
+  }
+}
+
+TEST_F(ManyGroupsTest, WithoutSharingTheyWouldMoveTooMuch) {
+  Rng rng(1);
+  Fill(rng);
+  const ClusterView before = cluster_.View();
+  uint64_t moved = 0;
+  for (uint64_t group = 0; group < kGroups; ++group) {
+    moved += kChunk * PlanOf(group, before, /*shared=*/false).size();
+  }
+  BalanceLimits limits;
+  limits.chunk_bytes = kChunk;
+  EXPECT_GT(moved, PlanBalanceGoal(before, limits).bytes() * 3 / 2) << "the test above is no test";
+}
+
+TEST_F(ManyGroupsTest, AGroupThatHoldsEverythingPlansAsIfItWereAlone) {
+  Rng rng(2);
+  Fill(rng);
+  group_of_.assign(group_of_.size(), 0);
+  const ClusterView view = cluster_.View();
+  EXPECT_EQ(PlanOf(0, view, /*shared=*/true), PlanOf(0, view, /*shared=*/false));
+}
+
 }  // namespace
 }  // namespace ballast::master
