@@ -3,7 +3,7 @@
 #include <set>
 
 #include "gmock/gmock.h"
-#include "tests/unit/master/control/heartbeat_world.h"
+#include "tests/unit/master/control/healing_fixture.h"
 
 namespace ballast::master {
 namespace {
@@ -11,55 +11,6 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using ::testing::UnorderedElementsAre;
-
-class HealingTest : public HeartbeatWorld {
- protected:
-  HealingTest() : HeartbeatWorld(RepairLimits()) {}
-
-  // Chunk servers that tell at once what became of a command.
-  void Eager() {
-    for (auto& server : servers_) {
-      sim_.At(absl::Milliseconds(20), [this, raw = server.get()] { Report(*raw); });
-    }
-  }
-  void Report(FakeChunkServer& server) {
-    if (server.connected() && server.HasNews() && !muted_[server.index().value()]) {
-      server.Beat(kShards);
-    }
-    sim_.At(absl::Milliseconds(20), [this, &server] { Report(server); });
-  }
-  // With room for 100 chunks each.
-  void MakeSmall() {
-    for (auto& server : servers_) {
-      server->is_small = true;
-      server->capacity_bytes = 100'000;
-    }
-  }
-  std::set<uint32_t> Holders(ChunkHandle handle) {
-    std::set<uint32_t> holders;
-    for (const auto& server : servers_) {
-      if (server->Holds(handle)) holders.insert(server->index().value());
-    }
-    return holders;
-  }
-  void Silence(uint32_t index) {
-    muted_[index] = true;
-    server(index).Disconnect();
-  }
-  void Return(uint32_t index) {
-    muted_[index] = false;
-    server(index).Connect();
-    server(index).Beat(kShards);
-    KeepBeating(server(index));
-  }
-  size_t Replicates() {
-    size_t count = 0;
-    for (const auto& server : servers_) {
-      for (const v1::Command& command : server->commands) count += command.has_replicate();
-    }
-    return count;
-  }
-};
 
 TEST_F(HealingTest, ADeadServersChunksAreCopiedWithinAFifthOfASecond) {
   StartServers(4);
@@ -76,6 +27,91 @@ TEST_F(HealingTest, ADeadServersChunksAreCopiedWithinAFifthOfASecond) {
   EXPECT_THAT(Readable(handle), UnorderedElementsAre(1, 2, 4));
   EXPECT_EQ(repair_.State().copies_done(), 1u);
   EXPECT_EQ(repair_.State().bytes_copied(), 1000u);
+}
+
+TEST_F(HealingTest, ASilentServerIsDeadAfterFifteenSecondsAndAtMostHalfASecondMore) {
+  StartServers(4);
+  for (int i = 0; i < 30; ++i) {
+    sim_.RunFor(absl::Milliseconds(137 * i));  // wherever in a tick and between two heartbeats
+    server(3).Beat(kShards);
+    const SteadyTime last = sim_.SteadyNow();
+    muted_[3] = true;
+    ASSERT_TRUE(sim_.RunUntilTrue([&] { return status(3).liveness() == v1::LIVENESS_DEAD; },
+                                  absl::Seconds(16)));
+    const absl::Duration silence = sim_.SteadyNow() - last;
+    EXPECT_GE(silence, absl::Seconds(15));
+    EXPECT_LE(silence, absl::Milliseconds(15'500));
+    muted_[3] = false;
+    server(3).Beat(kShards);
+    EXPECT_EQ(status(3).liveness(), v1::LIVENESS_ALIVE);
+  }
+}
+
+TEST_F(HealingTest, AMasterThatStoodStillForAMinuteCopiesNothing) {
+  StartServers(4);
+  Eager();
+  Store({1, 2, 3});
+  sim_.RunFor(absl::Seconds(6));
+  loop_.Stop();  // the process does not run
+  for (uint32_t s = 1; s <= 4; ++s) muted_[s] = true;
+  sim_.RunFor(absl::Seconds(60));
+  loop_.Start();
+  sim_.RunFor(absl::Seconds(4));
+  for (uint32_t s = 1; s <= 4; ++s) muted_[s] = false;
+  sim_.RunFor(absl::Seconds(60));
+  for (uint32_t s = 1; s <= 4; ++s) EXPECT_EQ(status(s).liveness(), v1::LIVENESS_ALIVE) << s;
+  EXPECT_EQ(Replicates() + Deletes(), 0u);
+}
+
+TEST_F(HealingTest, RepairDoesNotWaitForTheRateOfRebalancing) {
+  settings_.set_rebalance_auto(1);
+  settings_.set_rebalance_total_mbps(1);  // a chunk of 1000 bytes takes its lane for 16 ms
+  StartServers(5);
+  MakeSmall();
+  Eager();
+  for (int i = 0; i < 60; ++i) Store({1, 2, 3});
+  const ChunkHandle handle = Store({1, 2, 4}).handle;
+  server(5).obeys = false;  // moves to it never end, and hold their places
+  ASSERT_TRUE(sim_.RunUntilTrue([&] { return copy_desk_.under_way(CopyBudget::kRebalance) >= 16; },
+                                absl::Seconds(60)));
+  Silence(4);
+  ASSERT_TRUE(sim_.RunUntilTrue([&] { return status(4).liveness() == v1::LIVENESS_DEAD; },
+                                absl::Seconds(17)));
+  const auto is_repair = [&](const v1::Command& command) {
+    return command.handle() == handle.value() &&
+           command.replicate().traffic() == v1::TRAFFIC_CLASS_REPAIR;
+  };
+  const auto ordered = [&] {
+    return std::any_of(servers_.begin(), servers_.end(), [&](const auto& server) {
+      return std::any_of(server->commands.begin(), server->commands.end(), is_repair);
+    });
+  };
+  EXPECT_TRUE(sim_.RunUntilTrue(ordered, absl::Milliseconds(200)));
+  EXPECT_GE(copy_desk_.under_way(CopyBudget::kRebalance), 16u) << "they still do not end";
+}
+
+TEST_F(HealingTest, TheRemainingTimeFollowsTheLimitsAndWhatWasMeasured) {
+  settings_.set_rebalance_server_mbps(1);
+  StartServers(4);
+  MakeSmall();
+  Eager();
+  for (int i = 0; i < 60; ++i) Store({1, 2, 3});
+  sim_.RunFor(absl::Seconds(30));
+  std::optional<v1::RebalanceState> plan;
+  rebalance_.Plan(0, [&](absl::StatusOr<v1::RebalanceState> made) { plan = *made; });
+  ASSERT_TRUE(sim_.RunUntilTrue([&] { return plan.has_value(); }, absl::Seconds(1)));
+  EXPECT_EQ(plan->eta_ms(), 40) << "40 chunks of 1000 bytes to one server, 1 MB/s";
+  server(4).obeys = false;
+  rebalance_.Start();
+  sim_.RunFor(absl::Seconds(3));
+  EXPECT_EQ(rebalance_.State(0).eta_ms(), 40) << "nothing was measured yet";
+  server(4).obeys = true;
+  server(4).Disconnect();
+  server(4).Connect();  // what is under way is ordered again
+  KeepBeating(server(4));
+  sim_.RunFor(absl::Seconds(60));
+  EXPECT_EQ(rebalance_.State(0).phase(), v1::RebalanceState::PHASE_IDLE);
+  EXPECT_EQ(rebalance_.State(0).eta_ms(), 0);
 }
 
 TEST_F(HealingTest, ASilentServerThatComesBackInTimeCostsNothing) {
@@ -122,7 +158,7 @@ TEST_F(HealingTest, ManySilentServersAreWaitedForButLastCopiesAreSaved) {
   const ChunkHandle safe = Store({1, 5, 6}).handle;
   sim_.RunFor(absl::Seconds(6));
   for (uint32_t s : {1, 2, 4, 7}) Silence(s);
-  sim_.RunFor(absl::Seconds(40));
+  sim_.RunFor(absl::Seconds(60));
   EXPECT_TRUE(repair_.State().only_last_copies());
   EXPECT_THAT(Readable(safe), UnorderedElementsAre(5, 6));
   EXPECT_THAT(Readable(two), UnorderedElementsAre(3, 5, 6));
@@ -132,11 +168,7 @@ TEST_F(HealingTest, ManySilentServersAreWaitedForButLastCopiesAreSaved) {
   sim_.RunFor(absl::Seconds(20));
   EXPECT_FALSE(repair_.State().only_last_copies());
   EXPECT_EQ(Replicates(), 1u) << "they are back: nothing to copy";
-  for (const auto& server : servers_) {
-    for (const v1::Command& command : server->commands) {
-      EXPECT_FALSE(command.has_delete_replica());
-    }
-  }
+  EXPECT_EQ(Deletes(), 0u);
 }
 
 TEST_F(HealingTest, AnOperatorMayReleaseTheBreaker) {
@@ -177,6 +209,23 @@ TEST_F(HealingTest, ADrainThatIsTakenBackMovesNothing) {
   SetRegistry();
   sim_.RunFor(absl::Seconds(20));
   EXPECT_EQ(Replicates(), 0u);
+}
+
+TEST_F(HealingTest, ADrainWaitsWhileServersContradictTheMetadata) {
+  StartServers(4);
+  Eager();
+  const ChunkHandle handle = Store({1, 2, 3}).handle;
+  const ChunkHandle unaccounted(ShardId(0), 999'999);
+  server(2).Put(unaccounted);
+  sim_.RunFor(absl::Seconds(6));
+  SetRegistry({{1, v1::SERVER_STATE_DRAINING}});
+  sim_.RunFor(absl::Seconds(60));
+  EXPECT_EQ(Replicates(), 0u) << "the metadata may be old";
+  ASSERT_FALSE(repair_.State().blocked().empty());
+  EXPECT_THAT(repair_.State().blocked(0), ::testing::HasSubstr("cannot account for"));
+  server(2).Lose(unaccounted);
+  sim_.RunFor(absl::Seconds(20));
+  EXPECT_EQ(Holders(handle), (std::set<uint32_t>{2, 3, 4}));
 }
 
 TEST_F(HealingTest, AReturningServersReplicasAreKeptAndTheSurplusIsTrimmedLaterFromTheFullest) {
