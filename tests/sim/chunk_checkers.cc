@@ -42,6 +42,20 @@ void ChunkChecker::Violate(const std::string& what) {
   }
 }
 
+void ChunkChecker::OnOldTrims(const master::MasterMachine* log) {
+  for (auto& [key, trim] : old_trims_) {
+    trim.until = std::min(trim.until, Entitled());
+  }
+  if (log == nullptr) {
+    return;
+  }
+  log->ForEachShard([&](const master::Shard& shard) {
+    shard.trims().ForEach([&](uint64_t sequence, ServerIndex server, uint32_t keep) {
+      old_trims_[{ChunkHandle(shard.id(), sequence), server}] = {keep, absl::InfiniteDuration()};
+    });
+  });
+}
+
 void ChunkChecker::OnCommit(RaftIndex index, absl::string_view command) {
   log_.Apply(index, command);
 }
@@ -49,12 +63,13 @@ void ChunkChecker::OnCommit(RaftIndex index, absl::string_view command) {
 // --- disks --------------------------------------------------------------------------------------
 
 DiskId ChunkChecker::AddDisk(MemFileSystem& fs, const std::string& folder,
-                             const std::string& cluster_id) {
+                             const std::string& cluster_id, uint64_t capacity_bytes) {
   const DiskId id = disks_.size();
   auto disk = std::make_unique<Disk>();
   disk->fs = &fs;
   disk->folder = folder;
   disk->cluster_id = cluster_id;
+  disk->capacity_bytes = capacity_bytes;
   disks_.push_back(std::move(disk));
   fs.SetObserver([this, id](const std::string& what) { OnDiskOperation(id, what); });
   return id;
@@ -85,6 +100,13 @@ std::vector<ChunkHandle> ChunkChecker::ChunksOn(DiskId disk) const {
   return handles;
 }
 
+std::vector<DiskId> ChunkChecker::SoundOn(ChunkHandle handle) const {
+  const auto it = chunks_.find(handle);
+  return it == chunks_.end()
+             ? std::vector<DiskId>()
+             : std::vector<DiskId>(it->second.sound.begin(), it->second.sound.end());
+}
+
 void ChunkChecker::OnProcessEnd(DiskId disk) {
   disks_[disk]->touched.clear();
   for (ChunkHandle handle : std::exchange(disks_[disk]->rotting, {})) {
@@ -108,6 +130,7 @@ void ChunkChecker::OnRot(DiskId disk, ChunkHandle handle) {
   if (it != chunks_.end() && it->second.sound.contains(disk)) {
     it->second.rotten[disk] = absl::InfiniteDuration();
     disks_[disk]->rotting.insert(handle);
+    disks_[disk]->unseen.insert(handle);
   }
   Examine(disk, handle);
 }
@@ -117,12 +140,12 @@ absl::Duration ChunkChecker::Entitled() const {
 }
 
 void ChunkChecker::LookForNoticed(DiskId disk, chunkserver::ChunkStore& store) {
-  for (ChunkHandle handle : std::set<ChunkHandle>(disks_[disk]->rotting)) {
+  for (ChunkHandle handle : std::set<ChunkHandle>(disks_[disk]->unseen)) {
     const auto facts = store.Stat(handle);
     if (facts.ok() ? facts->state == chunkserver::ReplicaState::kCorrupt : store.serving()) {
-      disks_[disk]->rotting.erase(handle);
+      disks_[disk]->unseen.erase(handle);
       std::map<DiskId, absl::Duration>& rotten = chunks_.at(handle).rotten;
-      if (rotten.contains(disk)) {
+      if (disks_[disk]->rotting.erase(handle) > 0 && rotten.contains(disk)) {
         rotten[disk] = Entitled();
       }
     }
@@ -231,7 +254,12 @@ std::optional<int> ChunkChecker::KeepOf(ChunkHandle handle, ServerIndex server) 
   if (shard == nullptr || record == nullptr) {
     return std::nullopt;
   }
-  const std::optional<uint32_t> keep = shard->trims().KeepOf(handle.sequence(), server);
+  std::optional<uint32_t> keep = shard->trims().KeepOf(handle.sequence(), server);
+  const auto old = old_trims_.find({handle, server});
+  if (!keep.has_value() && old != old_trims_.end() &&
+      old->second.until > sim_.SteadyNow().SinceOrigin()) {
+    keep = old->second.keep;
+  }
   if (!keep.has_value()) {
     return std::nullopt;
   }
@@ -284,6 +312,11 @@ void ChunkChecker::CheckRemoval(DiskId id, ChunkHandle handle) {
     Violate(
         absl::StrCat("I2: ", name, " is removed with ", others, " others, to keep are ", *keep));
   }
+  const size_t wanted = std::min<size_t>(log_.FindChunk(handle)->wanted_replicas(), chunk.acked_on);
+  if (calm_ && static_cast<size_t>(others) < wanted) {
+    Violate(absl::StrCat("I2: ", name, " is removed with ", others,
+                         " others though nothing went wrong, wanted are ", wanted));
+  }
 }
 
 bool ChunkChecker::MayDestroy(DiskId disk, ChunkHandle handle) const {
@@ -310,7 +343,7 @@ bool ChunkChecker::MayDestroy(DiskId disk) const {
 }
 
 void ChunkChecker::OnChunkMade(ChunkHandle handle, std::shared_ptr<const std::string> bytes) {
-  if (!chunks_.emplace(handle, Chunk{std::move(bytes), false, false, {}, {}}).second) {
+  if (!chunks_.emplace(handle, Chunk{std::move(bytes), false, false, 0, {}, {}}).second) {
     Violate(absl::StrCat("handle ", handle.ToString(), " was given out twice"));
   }
   made_.push_back(handle);
@@ -329,6 +362,7 @@ void ChunkChecker::OnServerAck(DiskId disk, ChunkHandle handle) {
 void ChunkChecker::OnChunkAcked(ChunkHandle handle) {
   Chunk& chunk = chunks_.at(handle);
   chunk.acked = true;
+  chunk.acked_on = chunk.sound.size();
   ++counts_.chunks_acked;
   CheckNotLost(handle, chunk);
 }
@@ -387,6 +421,21 @@ void ChunkChecker::CheckLiveness(const std::string& master, master::LiveView& vi
 
 // --- the end ------------------------------------------------------------------------------------
 
+uint64_t ChunkChecker::FreeBytes(const Disk& disk) const {
+  uint64_t used = 0;
+  for (const std::string& path : disk.fs->Files()) {
+    used += disk.fs->FileSize(path).value_or(0);
+  }
+  return disk.capacity_bytes - std::min(used, disk.capacity_bytes);
+}
+
+bool ChunkChecker::CouldHaveOneMore(ChunkHandle handle, const Chunk& chunk) const {
+  return std::any_of(disks_.begin(), disks_.end(), [&](const auto& disk) {
+    return !disk->lost && !disk->fs->FileSize(PathOf(*disk, handle)).ok() &&
+           FreeBytes(*disk) > 2 * (chunk.bytes->size() + chunkserver::kChunkPrefixBytes);
+  });
+}
+
 std::string ChunkChecker::Unfinished() const {
   std::string out;
   const auto add = [&](const auto&... what) {
@@ -400,14 +449,8 @@ std::string ChunkChecker::Unfinished() const {
           shard.doomed().handle_count(), " doomed");
     }
     shard.trims().ForEach([&](uint64_t sequence, ServerIndex server, uint32_t keep) {
-      // That of a server that was removed waits for its return.
-      const bool lost = std::all_of(disks_.begin(), disks_.end(), [&](const auto& disk) {
-        return disk->server != server || disk->lost;
-      });
-      if (!lost) {
-        add("chunk ", ChunkHandle(shard.id(), sequence).ToString(), " has a trim on server ",
-            server.value(), " that keeps ", keep);
-      }
+      add("chunk ", ChunkHandle(shard.id(), sequence).ToString(), " has a trim on server ",
+          server.value(), " that keeps ", keep);
     });
   });
   for (const auto& disk : disks_) {
@@ -427,6 +470,15 @@ std::string ChunkChecker::Unfinished() const {
     const master::ChunkRecord* const record = log_.FindChunk(handle);
     if (record == nullptr) {
       continue;
+    }
+    // Rot that nobody has noticed is not repaired.
+    const auto unseen = std::count_if(disks_.begin(), disks_.end(), [h = handle](const auto& disk) {
+      return !disk->lost && disk->unseen.contains(h);
+    });
+    if (chunk.sound.size() + static_cast<size_t>(unseen) < record->wanted_replicas() &&
+        CouldHaveOneMore(handle, chunk)) {
+      add("chunk ", handle.ToString(), " has ", chunk.sound.size(), " replicas, wanted are ",
+          record->wanted_replicas());
     }
     for (DiskId id : chunk.sound) {
       const ServerIndex server = disks_[id]->server;

@@ -32,17 +32,22 @@ using DiskId = size_t;
 //   I1  an acknowledged chunk that the log refers to has a durable, sound replica
 //   I2  no sound replica of such a chunk is removed but by a logged trim, and only while as many
 //       others as the trim is to keep are sound and not trimmed themselves
+//       and as long as nothing has gone wrong, only while the chunk's wanted number is left
 //   I3  what a server returns are the bytes that were written under that handle
 //   I6  nothing is removed that the log cannot account for; no server is declared dead before it
 //   was
 //       silent for a window of its judge's own running time
+//   I7  in the end nothing is left over, and every chunk has its wanted replicas where there is
+//   room
 //
 // Bytes that the faults destroyed are on the faults' account: MayDestroy says what they may, and a
 // replica that rotted counts for I2 until some time after its server noticed, since a delete that
 // was rightly ordered before may be carried out late.
 //
 // A master that runs on an old copy of its folder holds deleted objects' chunks to its own clock:
-// once there was one, doomed chunks, which no object has any more, may go before their time.
+// once there was one, doomed chunks, which no object has any more, may go before their time. As
+// long as nothing contradicts its metadata it may also move replicas, by trims in its own log,
+// which are held to the same numbers.
 //
 // Concurrency: one thread. Lifetime: outlives the use of the disks it watches.
 class ChunkChecker {
@@ -57,11 +62,17 @@ class ChunkChecker {
   const master::MasterMachine& log() const { return log_; }
 
   void OnOldFolder() { old_folder_ = true; }
+  // The log of a master that runs on an old copy of its folder has changed; null: it has ended.
+  void OnOldTrims(const master::MasterMachine* log);
+  // From now on something may have gone wrong.
+  void OnFault() { calm_ = false; }
 
   // --- disks ---
   // Watches what happens to the chunk files of `folder`.
-  DiskId AddDisk(MemFileSystem& fs, const std::string& folder, const std::string& cluster_id);
+  DiskId AddDisk(MemFileSystem& fs, const std::string& folder, const std::string& cluster_id,
+                 uint64_t capacity_bytes);
   void SetServer(DiskId disk, ServerIndex server) { disks_[disk]->server = server; }
+  ServerIndex ServerOn(DiskId disk) const { return disks_[disk]->server; }
   // The disk is gone for ever.
   void LoseDisk(DiskId disk);
   // Its process ended, perhaps with the power: everything on it may have changed, and what it
@@ -74,6 +85,8 @@ class ChunkChecker {
   bool MayDestroy(DiskId disk, ChunkHandle handle) const;
   bool MayDestroy(DiskId disk) const;
   std::vector<ChunkHandle> ChunksOn(DiskId disk) const;
+  // Those with a sound replica of it.
+  std::vector<DiskId> SoundOn(ChunkHandle handle) const;
   // Any chunk that the log has; none if it has none.
   std::optional<ChunkHandle> SomeChunk() const;
 
@@ -113,6 +126,7 @@ class ChunkChecker {
     std::shared_ptr<const std::string> bytes;
     bool server_acked = false;  // by any server
     bool acked = false;
+    size_t acked_on = 0;     // servers, at that time
     std::set<DiskId> sound;  // durable and whole
     // Taken by the faults, and until when a master may still have counted it.
     std::map<DiskId, absl::Duration> rotten;
@@ -121,10 +135,12 @@ class ChunkChecker {
     MemFileSystem* fs = nullptr;
     std::string folder;
     std::string cluster_id;
+    uint64_t capacity_bytes = 0;
     ServerIndex server;
     bool lost = false;
     std::set<ChunkHandle> touched;  // names that changed and were not synced
-    std::set<ChunkHandle> rotting;  // rot that the server has not noticed
+    std::set<ChunkHandle> rotting;  // rot that the process has not noticed
+    std::set<ChunkHandle> unseen;   // likewise, nor one after it
   };
   struct Judge {
     RaftTerm term;
@@ -145,6 +161,9 @@ class ChunkChecker {
   void Examine(DiskId disk, ChunkHandle handle);
   void CheckNotLost(ChunkHandle handle, const Chunk& chunk);
   std::string PathOf(const Disk& disk, ChunkHandle handle) const;
+  // Another server has room for a replica of it, and no damaged one in the way.
+  bool CouldHaveOneMore(ChunkHandle handle, const Chunk& chunk) const;
+  uint64_t FreeBytes(const Disk& disk) const;
 
   SimScheduler& sim_;
   const uint64_t seed_;
@@ -154,7 +173,13 @@ class ChunkChecker {
   std::vector<std::unique_ptr<Disk>> disks_;
   std::set<std::pair<DiskId, ChunkHandle>> dirty_;
   std::map<std::string, Judge> judges_;
+  struct OldTrim {
+    uint32_t keep = 0;
+    absl::Duration until;  // a delete for it may be carried out
+  };
+  std::map<std::pair<ChunkHandle, ServerIndex>, OldTrim> old_trims_;
   bool old_folder_ = false;
+  bool calm_ = true;
   Counts counts_;
   std::string violation_;
 };

@@ -71,6 +71,7 @@ ShardConfig ChunkCluster::MakeConfig() {
     MasterSlot& slot = masters_.emplace_back();
     slot.place = {absl::StrCat("master", i), absl::StrCat("10.0.0.", i + 1, ":7500"),
                   network_.AddNode(), i, kCluster};
+    slot.place.repair.surplus_hold_intervals = profile_.surplus_hold_intervals;
     master_addresses_.push_back(slot.place.address);
     group.masters.push_back({NodeId(static_cast<uint32_t>(i + 1)), slot.place.address});
   }
@@ -94,6 +95,7 @@ ChunkCluster::ChunkCluster(uint64_t seed, const Profile& profile)
       profile_(profile),
       sim_(seed),
       checker_(sim_, seed, GroupId(1), profile.shards),
+      orders_([this](const std::string& what) { checker_.Violate(what); }),
       network_(sim_),
       streams_(network_),
       shardctl_(network_.AddNode(), MakeConfig(), MakeSettings()),
@@ -123,22 +125,22 @@ ChunkCluster::ChunkCluster(uint64_t seed, const Profile& profile)
   streams_.SetTaps(MakeTaps());
   group_ = std::make_unique<GroupLog>(
       sim_, profile_.masters,
-      GroupLog::World{.runs =
-                          [this](size_t i) {
-                            return !masters_[i].impostor && masters_[i].process != nullptr &&
-                                   !masters_[i].process->process().paused();
-                          },
-                      .converse =
-                          [this](size_t a, size_t b) {
-                            return network_.Converse(masters_[a].place.node,
-                                                     masters_[b].place.node);
-                          },
-                      .on_commit =
-                          [this](RaftIndex index, const GroupLog::Entry& entry) {
-                            Trace(absl::StrCat("commit ", index.value(), " ",
-                                               ComputeCrc32c(entry.command).value));
-                            checker_.OnCommit(index, entry.command);
-                          }});
+      GroupLog::World{
+          .runs =
+              [this](size_t i) {
+                return !masters_[i].impostor && masters_[i].process != nullptr &&
+                       !masters_[i].process->process().paused();
+              },
+          .converse =
+              [this](size_t a, size_t b) {
+                return network_.Converse(masters_[a].place.node, masters_[b].place.node);
+              },
+          .on_commit = [this](RaftIndex index,
+                              const GroupLog::Entry& entry) { OnCommit(index, entry); },
+          .on_restore =
+              [this](uint64_t applied, const StateMachine& machine) {
+                CheckRestored(applied, static_cast<const master::MasterMachine&>(machine));
+              }});
   for (size_t i = 0; i < profile_.masters; ++i) {
     StartMaster(i);
   }
@@ -158,6 +160,8 @@ ChunkCluster::~ChunkCluster() {
   for (MasterSlot& slot : masters_) {
     slot.process.reset();
     slot.impostor_log.reset();
+    slot.impostor_machine.reset();
+    checker_.OnOldTrims(nullptr);
   }
 }
 
@@ -185,7 +189,16 @@ StreamHub::Taps ChunkCluster::MakeTaps() {
     const auto [master, counted] = look(address, heartbeat);
     if (master != nullptr && counted.second > heartbeats_before_) {
       checker_.OnHeartbeat(master->place().name, counted.first, master->process().RunningTime());
+      orders_.OnHeard(master->place().name, master->view().leader()->term(), counted.first,
+                      heartbeat.boot_epoch());
     }
+  };
+  taps.sent = [this](uint64_t stream, NetNode server, const v1::Heartbeat& heartbeat) {
+    orders_.OnResults(stream, server, heartbeat);
+    spoken_[heartbeat.server_id()].try_emplace(heartbeat.boot_epoch(), heartbeat);
+  };
+  taps.received = [this](uint64_t stream, NetNode server, const v1::HeartbeatReply& reply) {
+    orders_.OnReply(stream, server, reply);
   };
   taps.trace = [this](const std::string& what) { Trace(what); };
   return taps;
@@ -220,6 +233,7 @@ void ChunkCluster::KillMaster(size_t number) {
   MasterSlot& slot = masters_[number];
   Trace(absl::StrCat("kill ", slot.place.name));
   slot.process.reset();
+  orders_.OnMasterEnd(slot.place.name);
 }
 
 void ChunkCluster::StartImpostor(size_t number, Folder folder) {
@@ -236,7 +250,15 @@ void ChunkCluster::StartImpostor(size_t number, Folder folder) {
                                      !masters_[number].process->process().paused();
                             },
                         .converse = [](size_t, size_t) { return true; },
-                        .on_commit = [](RaftIndex, const GroupLog::Entry&) {}};
+                        .on_commit =
+                            [this, number](RaftIndex index, const GroupLog::Entry& entry) {
+                              masters_[number].impostor_machine->Apply(index, entry.command);
+                              checker_.OnOldTrims(masters_[number].impostor_machine.get());
+                            }};
+  slot.impostor_machine = std::make_unique<master::MasterMachine>(GroupId(1), profile_.shards);
+  for (uint64_t index = 1; index <= entries; ++index) {
+    slot.impostor_machine->Apply(RaftIndex(index), group_->entry(index).command);
+  }
   slot.impostor_log = std::make_unique<GroupLog>(sim_, *group_, entries, std::move(world));
   if (rng().OneIn(2)) {
     slot.impostor_log->RaiseTerm(group_->term());  // it was restarted as often
@@ -273,6 +295,7 @@ void ChunkCluster::EndImpostor(size_t number) {
   if (std::exchange(slot.impostor, false)) {
     Trace(absl::StrCat("end impostor", number));
     impostor_term_ = std::max(impostor_term_, slot.impostor_log->term());
+    orders_.OnMasterEnd(absl::StrCat("impostor", number));
     slot.process.reset();
     slot.impostor_log.reset();
   }
@@ -292,7 +315,8 @@ size_t ChunkCluster::AddServer() {
                 .capacity_bytes = profile_.capacity_bytes};
   slot.server_id = NewUuid();
   CHECK_OK(chunkserver::FormatFolder(*slot.fs, SimChunkServer::kFolder, kCluster, slot.server_id));
-  slot.place.disk = checker_.AddDisk(*slot.fs, SimChunkServer::kFolder, kCluster);
+  slot.place.disk =
+      checker_.AddDisk(*slot.fs, SimChunkServer::kFolder, kCluster, profile_.capacity_bytes);
   StartServer(number);
   return number;
 }
@@ -338,6 +362,29 @@ void ChunkCluster::LoseServer(size_t number) {
   shardctl_.SetState(slot.server_id, v1::SERVER_STATE_REMOVED);
 }
 
+void ChunkCluster::SetDraining(size_t number, bool draining) {
+  if (servers_[number].lost) {
+    return;
+  }
+  Trace(absl::StrCat(draining ? "drain " : "undrain ", servers_[number].place.name));
+  shardctl_.SetState(servers_[number].server_id,
+                     draining ? v1::SERVER_STATE_DRAINING : v1::SERVER_STATE_ACTIVE);
+}
+
+bool ChunkCluster::SayLate(size_t number) {
+  const auto& boots = spoken_[servers_[number].server_id];
+  const std::optional<size_t> leader = group_->leader();
+  if (boots.size() < 2 || !leader.has_value() || masters_[*leader].impostor) {
+    return false;
+  }
+  const auto old =
+      std::next(boots.begin(), static_cast<std::ptrdiff_t>(rng().Below(boots.size() - 1)));
+  Trace(absl::StrCat("boot ", old->first, " of ", servers_[number].place.name, " speaks"));
+  streams_.SayLate(servers_[number].place.node, kCluster, masters_[*leader].place.address,
+                   old->second);
+  return true;
+}
+
 // --- running ------------------------------------------------------------------------------------
 
 void ChunkCluster::StartClients() {
@@ -354,6 +401,56 @@ void ChunkCluster::StartMoving() {
       StartMoving();
     }
   });
+}
+
+void ChunkCluster::AskRebalance(bool start) {
+  for (MasterSlot& slot : masters_) {
+    if (slot.process != nullptr && slot.process->leads() && !slot.impostor) {
+      slot.process->AskRebalance(start);
+    }
+  }
+}
+
+void ChunkCluster::OnCommit(RaftIndex index, const GroupLog::Entry& entry) {
+  Trace(absl::StrCat("commit ", index.value(), " ", ComputeCrc32c(entry.command).value));
+  checker_.OnCommit(index, entry.command);
+  std::set<std::pair<ChunkHandle, ServerIndex>> trims;
+  checker_.log().ForEachShard([&](const master::Shard& shard) {
+    shard.trims().ForEach([&](uint64_t sequence, ServerIndex server, uint32_t) {
+      trims.insert({ChunkHandle(shard.id(), sequence), server});
+    });
+  });
+  for (const auto& [handle, server] : trims) {
+    for (size_t number = 0; number < servers_.size() && on_trim_; ++number) {
+      if (!trims_.contains({handle, server}) && checker_.ServerOn(disk_id(number)) == server) {
+        on_trim_(handle, number);
+      }
+    }
+  }
+  trims_ = std::move(trims);
+}
+
+void ChunkCluster::CheckRestored(uint64_t applied, const master::MasterMachine& restored) {
+  master::MasterMachine machine(GroupId(1), profile_.shards);
+  for (uint64_t index = 1; index <= applied; ++index) {
+    machine.Apply(RaftIndex(index), group_->entry(index).command);
+  }
+  const auto facts = [](const master::MasterMachine& of) {
+    std::string out;
+    of.ForEachShard([&](const master::Shard& shard) {
+      absl::StrAppend(&out, "shard ", shard.id().value(), ": ", shard.chunks().size(),
+                      " chunks of ", shard.chunks().length_sum(), " bytes, ", shard.drafts().size(),
+                      " drafts, ", shard.doomed().handle_count(), " doomed;");
+      shard.trims().ForEach([&](uint64_t sequence, ServerIndex server, uint32_t keep) {
+        absl::StrAppend(&out, " trim of ", sequence, " on ", server.value(), " keeps ", keep);
+      });
+    });
+    return out;
+  };
+  if (facts(machine) != facts(restored)) {
+    checker_.Violate(absl::StrCat("I5: a snapshot at ", applied, " is restored as ",
+                                  facts(restored), ", the log says ", facts(machine)));
+  }
 }
 
 void ChunkCluster::MoveSomething() {
@@ -440,6 +537,7 @@ void ChunkCluster::Converge() {
       continue;
     }
     slot.fs->SetSpace(uint64_t{1} << 40);
+    SetDraining(i, false);
     if (slot.process != nullptr && !slot.process->store()->healthy()) {
       KillServer(i, /*power_loss=*/false);
     }

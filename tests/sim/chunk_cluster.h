@@ -2,9 +2,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "tests/sim/chunk_checkers.h"
@@ -12,6 +16,7 @@
 #include "tests/sim/chunk_workload.h"
 #include "tests/sim/chunk_world.h"
 #include "tests/sim/group_log.h"
+#include "tests/sim/order_checker.h"
 #include "tests/sim/sim_chunk_server.h"
 #include "tests/sim/sim_master.h"
 
@@ -35,6 +40,7 @@ class ChunkCluster {
     uint32_t draft_expiry_ms = 45'000;
     uint32_t grace_ms = 6'000;
     uint32_t session_idle_ms = 60'000;
+    int surplus_hold_intervals = 60;
   };
 
   ChunkCluster(uint64_t seed, const Profile& profile);
@@ -65,6 +71,11 @@ class ChunkCluster {
   // It is gone for good with its disk, and an operator removes it from the registry.
   void LoseServer(size_t number);
   bool Lost(size_t number) const { return servers_[number].lost; }
+  // An operator empties it, or takes that back.
+  void SetDraining(size_t number, bool draining);
+  // A process of an earlier boot, which stood still since then, speaks to the leader. False: there
+  // is none.
+  bool SayLate(size_t number);
 
   NetNode node_of_master(size_t number) const { return masters_[number].place.node; }
   NetNode node_of_server(size_t number) const { return servers_[number].place.node; }
@@ -82,6 +93,12 @@ class ChunkCluster {
   // Until Converge somebody asks for copies and moves of chunks at random, of whoever believes to
   // lead.
   void StartMoving();
+  // An operator starts or stops rebalancing.
+  void AskRebalance(bool start);
+  // Told of every trim that is logged.
+  void SetOnTrim(std::function<void(ChunkHandle, size_t server)> on_trim) {
+    on_trim_ = std::move(on_trim);
+  }
   // Steps until the time is over, `done`, or a rule is broken.
   bool RunUntil(const std::function<bool()>& done, absl::Duration limit);
   void RunFor(absl::Duration span) {
@@ -101,6 +118,7 @@ class ChunkCluster {
   struct MasterSlot {
     SimMaster::Place place;
     std::unique_ptr<GroupLog> impostor_log;
+    std::unique_ptr<master::MasterMachine> impostor_machine;  // what that log says
     std::unique_ptr<SimMaster> process;
     bool impostor = false;
   };
@@ -116,6 +134,9 @@ class ChunkCluster {
   std::string NewUuid();
   uint64_t OldFolder();
   void MoveSomething();
+  void OnCommit(RaftIndex index, const GroupLog::Entry& entry);
+  // A machine that was made from a snapshot is what the log makes of it.
+  void CheckRestored(uint64_t applied, const master::MasterMachine& restored);
   // Tells the checker which heartbeats a master accepted.
   StreamHub::Taps MakeTaps();
   void ReadEverything();
@@ -125,6 +146,7 @@ class ChunkCluster {
   const Profile profile_;
   SimScheduler sim_;
   ChunkChecker checker_;
+  OrderChecker orders_;
   ChunkNetwork network_;
   StreamHub streams_;
   std::vector<MasterSlot> masters_;  // before shardctl_, whose configuration names them
@@ -136,6 +158,10 @@ class ChunkCluster {
   std::vector<std::unique_ptr<SimClient>> clients_;
   uint64_t heartbeats_before_ = 0;  // accepted from the sender of the one being handled
   RaftTerm impostor_term_;          // highest that an impostor has led in
+  std::function<void(ChunkHandle, size_t)> on_trim_;
+  std::set<std::pair<ChunkHandle, ServerIndex>> trims_;  // logged
+  // The first heartbeat of each boot, by server id.
+  std::map<std::string, std::map<uint64_t, v1::Heartbeat>> spoken_;
   bool moving_ = false;
   uint64_t copies_done_ = 0;
   uint32_t trace_ = 0;

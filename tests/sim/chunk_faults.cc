@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/sim/chunk_faults.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -16,7 +17,7 @@ constexpr size_t kServersLostMax = 2;
 ChunkFaults::ChunkFaults(ChunkCluster& cluster, bool harsh)
     : cluster_(cluster), harsh_(harsh), alive_(std::make_shared<ChunkFaults*>(this)) {}
 
-ChunkFaults::~ChunkFaults() = default;
+ChunkFaults::~ChunkFaults() { cluster_.SetOnTrim(nullptr); }
 
 void ChunkFaults::Later(absl::Duration delay, std::function<void()> task) {
   cluster_.sim().At(delay, [weak = std::weak_ptr<ChunkFaults*>(alive_), task = std::move(task)] {
@@ -28,6 +29,13 @@ void ChunkFaults::Later(absl::Duration delay, std::function<void()> task) {
 
 void ChunkFaults::Start() {
   active_ = true;
+  cluster_.checker().OnFault();
+  cluster_.SetOnTrim([this](ChunkHandle handle, size_t server) {
+    if (active_ && cluster_.rng().OneIn(4)) {
+      Later(absl::Milliseconds(cluster_.rng().Below(40)),
+            [this, handle, server] { StrikeAtTrim(handle, server); });
+    }
+  });
   Next();
 }
 
@@ -47,7 +55,7 @@ bool ChunkFaults::Did(const std::string& kind) {
 }
 
 void ChunkFaults::OneFault() {
-  switch (cluster_.rng().Below(20)) {
+  switch (cluster_.rng().Below(23)) {
     case 0:
     case 1:
       KillSomeServer(/*power_loss=*/false);
@@ -96,6 +104,15 @@ void ChunkFaults::OneFault() {
       break;
     case 18:
       BreakStreams();
+      break;
+    case 19:
+      DrainSomeServer();
+      break;
+    case 20:
+      AskForRebalancing();
+      break;
+    case 21:
+      LetAnOldBootSpeak();
       break;
     default:
       ChangeWeather();
@@ -194,14 +211,60 @@ bool ChunkFaults::RotSomeReplica() {
   if (!cluster_.checker().MayDestroy(disk, handle)) {
     return false;
   }
+  Rot(number, handle);
+  return Did("rot");
+}
+
+void ChunkFaults::Rot(size_t number, ChunkHandle handle) {
   const std::string path = chunkserver::StoreLayout(SimChunkServer::kFolder).ChunkFile(handle);
   const auto bytes = cluster_.disk(number).FileSize(path);
   const uint64_t byte = cluster_.rng().Below(*bytes);
   cluster_.Trace(absl::StrCat("rot at server", number, " ", handle.ToString(), " ", byte));
   if (cluster_.disk(number).FlipBit(path, byte, static_cast<int>(cluster_.rng().Below(8))).ok()) {
-    cluster_.checker().OnRot(disk, handle);
+    cluster_.checker().OnRot(cluster_.disk_id(number), handle);
   }
-  return Did("rot");
+}
+
+void ChunkFaults::StrikeAtTrim(ChunkHandle handle, size_t server) {
+  std::vector<size_t> others;
+  for (size_t number = 0; number < cluster_.server_count(); ++number) {
+    for (DiskId disk : cluster_.checker().SoundOn(handle)) {
+      if (number != server && cluster_.disk_id(number) == disk) {
+        others.push_back(number);
+      }
+    }
+  }
+  SimChunkServer* const source = cluster_.server(server);
+  if (!active_ || source == nullptr || others.empty()) {
+    return;
+  }
+  const size_t victim = others[cluster_.rng().Below(others.size())];
+  if (servers_lost_ < kServersLostMax && cluster_.rng().OneIn(2) &&
+      cluster_.checker().MayDestroy(cluster_.disk_id(victim))) {
+    // The delete may be on its way; it is carried out when the master has seen what became of the
+    // other one.
+    source->process().Pause();
+    Later(absl::Milliseconds(cluster_.rng().Between(300, 2500)), [this, server] {
+      if (cluster_.server(server) != nullptr) {
+        cluster_.server(server)->process().Resume();
+      }
+    });
+    ++servers_lost_;
+    cluster_.LoseServer(victim);
+    Did("trim, then loss");
+  } else if (cluster_.checker().MayDestroy(cluster_.disk_id(victim), handle)) {
+    // The source comes back so late that nobody may still rely on the other one.
+    const absl::Duration away = absl::Milliseconds(cluster_.rng().Between(31'000, 36'000));
+    cluster_.KillServer(server, /*power_loss=*/false);
+    RestartServerLater(server, away);
+    away_until_ = std::max(away_until_, cluster_.sim().SteadyNow().SinceOrigin() + away);
+    Rot(victim, handle);
+    if (cluster_.server(victim) != nullptr) {
+      cluster_.KillServer(victim, /*power_loss=*/false);
+    }
+    RestartServerLater(victim, absl::Milliseconds(cluster_.rng().Between(10, 1000)));
+    Did("trim, then rot");
+  }
 }
 
 bool ChunkFaults::FillSomeDisk() {
@@ -278,6 +341,24 @@ bool ChunkFaults::TrySomeImpostor() {
   return Did("impostor");
 }
 
+// --- operators ----------------------------------------------------------------------------------
+
+// Another operator, or the same one, takes it back.
+bool ChunkFaults::DrainSomeServer() {
+  const size_t number = cluster_.rng().Below(cluster_.server_count());
+  cluster_.SetDraining(number, true);
+  Later(absl::Milliseconds(cluster_.rng().Between(200, 15'000)),
+        [this, number] { cluster_.SetDraining(number, false); });
+  return Did("drain");
+}
+
+bool ChunkFaults::AskForRebalancing() {
+  cluster_.AskRebalance(true);
+  Later(absl::Milliseconds(cluster_.rng().Between(10, 5000)),
+        [this] { cluster_.AskRebalance(false); });
+  return Did("rebalancing started and stopped");
+}
+
 // --- network ------------------------------------------------------------------------------------
 
 bool ChunkFaults::CutSomeLink() {
@@ -307,6 +388,10 @@ bool ChunkFaults::BreakStreams() {
   cluster_.StreamsBreak(rng.OneIn(2) ? cluster_.node_of_master(rng.Below(cluster_.master_count()))
                                      : cluster_.node_of_server(rng.Below(cluster_.server_count())));
   return Did("streams break");
+}
+
+bool ChunkFaults::LetAnOldBootSpeak() {
+  return cluster_.SayLate(cluster_.rng().Below(cluster_.server_count())) && Did("old boot speaks");
 }
 
 bool ChunkFaults::ChangeWeather() {

@@ -33,6 +33,8 @@ class ChunkFaults {
   void Stop() { active_ = false; }
   // How often each kind was done.
   const std::map<std::string, uint64_t>& done() const { return done_; }
+  // Until then a server is away that is to find another world.
+  absl::Duration away_until() const { return away_until_; }
 
  private:
   void Next();
@@ -55,12 +57,20 @@ class ChunkFaults {
   bool IsolateSomebody();
   bool BreakStreams();
   bool ChangeWeather();
+  bool DrainSomeServer();
+  bool AskForRebalancing();
+  bool LetAnOldBootSpeak();
+  // The master has just logged that the replica at `server` may go: what it relied on changes
+  // before the delete is carried out.
+  void StrikeAtTrim(ChunkHandle handle, size_t server);
+  void Rot(size_t number, ChunkHandle handle);
   void RestartServerLater(size_t number, absl::Duration delay);
 
   ChunkCluster& cluster_;
   const bool harsh_;
   const std::shared_ptr<ChunkFaults*> alive_;
   bool active_ = false;
+  absl::Duration away_until_ = absl::ZeroDuration();
   size_t servers_lost_ = 0;
   std::map<std::string, uint64_t> done_;
 };

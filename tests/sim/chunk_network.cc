@@ -89,6 +89,9 @@ class StreamHub::Connection final : public master::HeartbeatSink,
 
   // --- the chunk server's side ---
   void ClientSend(v1::Heartbeat heartbeat) {
+    if (hub_->taps_.sent) {
+      hub_->taps_.sent(number_, client_, heartbeat);
+    }
     Send(up_, [this, heartbeat = std::move(heartbeat)]() mutable {
       OnMaster([this, heartbeat = std::move(heartbeat)](Listener&) mutable {
         inbox_.push_back(std::move(heartbeat));
@@ -254,6 +257,9 @@ class StreamHub::Connection final : public master::HeartbeatSink,
   void SendReply(v1::HeartbeatReply reply) {
     Send(down_, [this, reply = std::move(reply)]() mutable {
       if (client_open_) {
+        if (hub_->taps_.received) {
+          hub_->taps_.received(number_, client_, reply);
+        }
         events_.on_reply(std::move(reply));
       }
     });
@@ -368,6 +374,20 @@ void StreamHub::StopListening(const std::string& address) {
 std::unique_ptr<chunkserver::MasterStreams> StreamHub::MakeClient(NetNode node,
                                                                   std::string cluster_id) {
   return std::make_unique<Client>(this, node, std::move(cluster_id));
+}
+
+void StreamHub::SayLate(NetNode node, const std::string& cluster_id, const std::string& address,
+                        const v1::Heartbeat& heartbeat) {
+  const uint64_t number = ++last_connection_;
+  chunkserver::MasterStreamEvents nobody;
+  nobody.on_reply = [](const v1::HeartbeatReply&) {};
+  nobody.on_end = [](const absl::Status&) {};
+  auto connection =
+      std::make_shared<Connection>(this, number, node, cluster_id, address, std::move(nobody));
+  connections_[number] = connection;
+  connection->Open();
+  connection->ClientSend(heartbeat);
+  network_.sim().At(absl::Seconds(2), [connection] { connection->ClientGone(); });
 }
 
 void StreamHub::BreakStreamsOf(NetNode node) {

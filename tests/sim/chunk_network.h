@@ -82,10 +82,19 @@ class StreamHub {
   // All streams of a machine break.
   void BreakStreamsOf(NetNode node);
 
-  // Told of every heartbeat that a master is about to handle, and after it: (address, heartbeat).
+  // A process that stood still since before the last boot of its server comes to life: opens a
+  // stream to whoever listens there, and this is what it says.
+  void SayLate(NetNode node, const std::string& cluster_id, const std::string& address,
+               const v1::Heartbeat& heartbeat);
+
+  // Told of every heartbeat that a master is about to handle, and after it: (address, heartbeat);
+  // of heartbeats that leave a chunk server and of replies that reach one, with the stream's
+  // number.
   struct Taps {
     std::function<void(const std::string& address, const v1::Heartbeat& heartbeat)> before;
     std::function<void(const std::string& address, const v1::Heartbeat& heartbeat)> after;
+    std::function<void(uint64_t stream, NetNode server, const v1::Heartbeat& heartbeat)> sent;
+    std::function<void(uint64_t stream, NetNode server, const v1::HeartbeatReply& reply)> received;
     std::function<void(const std::string& what)> trace;
   };
   void SetTaps(Taps taps) { taps_ = std::move(taps); }

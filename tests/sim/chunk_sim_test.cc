@@ -43,6 +43,7 @@ ChunkCluster::Profile ProfileOf(uint64_t seed) {
   profile.servers = rng.Between(3, 7);
   profile.clients = rng.Between(1, 3);
   profile.shards = static_cast<uint32_t>(rng.Between(1, 8));
+  profile.surplus_hold_intervals = rng.OneIn(3) ? 60 : 4;
   profile.capacity_bytes = rng.OneIn(3) ? 1 << 20 : 8 << 20;
   return profile;
 }
@@ -63,12 +64,14 @@ uint32_t Live(uint64_t seed, absl::Duration faults_for, std::string* violation, 
   ChunkCluster cluster(seed, ProfileOf(seed));
   cluster.StartClients();
   cluster.StartMoving();
-  cluster.RunFor(absl::Seconds(3));
+  cluster.RunFor(absl::Seconds(6));
   ChunkFaults faults(cluster, /*harsh=*/seed % 2 == 0);
   faults.Start();
   cluster.RunFor(faults_for);
   faults.Stop();
   cluster.RunFor(absl::Seconds(4));  // whoever is to die soon does
+  cluster.RunUntil([&] { return cluster.sim().SteadyNow().SinceOrigin() >= faults.away_until(); },
+                   absl::Minutes(1));
   cluster.Converge();
   *violation = cluster.violation();
   total->puts += cluster.puts();

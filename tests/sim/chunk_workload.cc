@@ -112,13 +112,18 @@ void SimClient::Try(std::shared_ptr<MasterRequest> request, int tries, Done done
     return;
   }
   const NetNode node = there->place().node;
-  world_.network.Send(node_, node, [this, node, address, request, answered] {
+  const auto arrive = [this, node, address, request, answered] {
     if (SimMaster* const master = world_.master_at(address)) {
       master->Handle(*request, [this, node, answered](const MasterAnswer& answer) {
         world_.network.Send(node, node_, [answered, answer] { answered(answer); });
       });
     }
-  });
+  };
+  world_.network.Send(node_, node, arrive);
+  if (world_.rng().OneIn(20)) {  // once more, some operations later
+    Later(absl::Milliseconds(world_.rng().Between(100, 8000)),
+          [this, node, arrive] { world_.network.Send(node_, node, arrive); });
+  }
 }
 
 void SimClient::WithSession(const std::string& key, std::function<void(uint64_t)> go) {

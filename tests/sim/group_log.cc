@@ -29,6 +29,9 @@ class GroupLog::Member final : public ReplicatedLog {
         CHECK_OK(machine_.RestoreImage(name, image));
       }
       applied_ = group_->snapshot_->applied;
+      if (group_->world_.on_restore) {
+        group_->world_.on_restore(applied_, machine_);
+      }
     }
     state_.applied = RaftIndex(applied_);
     PumpSoon(absl::ZeroDuration());

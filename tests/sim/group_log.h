@@ -38,6 +38,8 @@ class GroupLog {
     std::function<bool(size_t member)> runs;                 // up, and not standing still
     std::function<bool(size_t a, size_t b)> converse;        // the network lets them
     std::function<void(RaftIndex, const Entry&)> on_commit;  // at once, in order
+    // A member begins from a snapshot of the first `applied` entries. May be null.
+    std::function<void(uint64_t applied, const StateMachine&)> on_restore = nullptr;
   };
 
   GroupLog(SimScheduler& sim, size_t members, World world);

@@ -262,9 +262,12 @@ void SimChunkServer::Receive(uint64_t id) {
   absl::Status status = writer.status();
   if (status.ok()) {
     it->second.writer = *std::move(writer);
-    const auto verified = chunkserver::VerifiedBlocks::Verify({bytes}, BlockSums(bytes));
-    CHECK_OK(verified.status());
-    status = it->second.writer->Append(*verified);
+    std::string wire = bytes;
+    if (world_.rng().OneIn(100)) {
+      wire[world_.rng().Below(wire.size())] ^= 1;  // on its way
+    }
+    const auto verified = chunkserver::VerifiedBlocks::Verify({wire}, BlockSums(bytes));
+    status = verified.ok() ? it->second.writer->Append(*verified) : verified.status();
   }
   if (!status.ok()) {
     control_->Post([this, id, status] { Finish(id, status); });

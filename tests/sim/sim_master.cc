@@ -39,7 +39,8 @@ SimMaster::SimMaster(ChunkWorld& world, Place place, GroupLog& log,
       copies_(*executor_, view_, intake_, proposer_),
       pictures_(view_),
       copy_desk_(view_, copies_),
-      repair_(*executor_, view_, pictures_, copy_desk_, intake_, proposer_, /*seed=*/1),
+      repair_(*executor_, view_, pictures_, copy_desk_, intake_, proposer_, /*seed=*/1,
+              place_.repair),
       rebalance_(*executor_, view_, pictures_, copy_desk_),
       maintenance_(*executor_, view_, intake_, proposer_, copies_, repair_, rebalance_),
       expiry_(*executor_, machine_, proposer_, master::ExpiryLoop::Options()) {
@@ -137,6 +138,14 @@ void SimMaster::OfferCopy(const master::CopyTask& task,
       copies_.Offer(task, [done](const absl::StatusOr<master::CopyOutcome>& outcome) {
         done(outcome.ok() ? outcome->status : outcome.status());
       });
+    }
+  });
+}
+
+void SimMaster::AskRebalance(bool start) {
+  executor_->Post([this, start] {
+    if (leads()) {
+      start ? rebalance_.Start() : rebalance_.Stop();
     }
   });
 }

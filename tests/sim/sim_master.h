@@ -35,6 +35,7 @@ class SimMaster {
     NetNode node = 0;
     size_t member = 0;
     std::string cluster_id;
+    master::RepairLimits repair = {};
   };
 
   SimMaster(ChunkWorld& world, Place place, GroupLog& log, std::vector<std::string> addresses);
@@ -50,6 +51,8 @@ class SimMaster {
   void Handle(MasterRequest request, MasterReply reply);
   // Somebody wants a copy or a move, if this process believes that it leads. `done`: how it ended.
   void OfferCopy(const master::CopyTask& task, std::function<void(const absl::Status&)> done);
+  // An operator starts or stops rebalancing, if this process believes that it leads.
+  void AskRebalance(bool start);
 
  private:
   void OnRole(const ReplicatedLog::State& state);
