@@ -54,13 +54,14 @@ void CommandRunner::Advance() {
 }
 
 void CommandRunner::OnFencesStored(uint64_t version, const absl::Status& status) {
+  storing_fences_ = false;
   if (!status.ok()) {
-    // What the disk holds now is unknown, so storing stays "under way" and no command runs again;
-    // the masters see no results and turn to other servers.
+    // Perhaps the disk is full, and what waits are the deletes that would change that. The file
+    // holds the old table or the new one, and whatever waits goes on waiting; the next command that
+    // comes, which is one of these again at the latest, tries anew with a new file.
     LogError("command_runner.fences_not_stored", {{"error", status.ToString()}});
     return;
   }
-  storing_fences_ = false;
   queue_.OnFencesDurable(version);
   Advance();
 }

@@ -397,6 +397,30 @@ TEST_F(HeartbeaterTest, AKeepAnswersWhetherTheReplicaIsStillHere) {
   EXPECT_EQ(fences.Highest(ShardId(1)), (FencePair{ConfigVersion(1), RaftTerm(6)}));
 }
 
+TEST_F(HeartbeaterTest, CommandsGoOnWhenAFullDiskTakesTheFencesAgain) {
+  Serve();
+  const ChunkHandle held(ShardId(1), 1);
+  ASSERT_OK(WriteChunk(*store_, held, "hello"));
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  ASSERT_OK_AND_ASSIGN(const SpaceInfo space, fs_.Space("/"));
+  fs_.SetSpace(space.capacity_bytes - space.free_bytes);
+  v1::HeartbeatReply reply;
+  *reply.add_commands() = Delete(1, held, 5);
+  streams_.last().events.on_reply(reply);
+  world_.RunFor(absl::Seconds(2));
+  EXPECT_TRUE(Results().empty()) << "nothing is done under a fence that is not durable";
+  EXPECT_EQ(store_->Usage().chunk_count, 1u);
+  fs_.SetSpace(GiB(1));
+  reply.clear_commands();
+  *reply.add_commands() = Delete(2, held, 5);  // its master gives it again
+  streams_.last().events.on_reply(reply);
+  world_.RunFor(absl::Seconds(2));
+  EXPECT_EQ(Results().size(), 2u);
+  EXPECT_EQ(store_->Usage().chunk_count, 0u);
+  ASSERT_OK_AND_ASSIGN(const FenceTable fences, identity_->LoadFences());
+  EXPECT_EQ(fences.Highest(ShardId(1)), (FencePair{ConfigVersion(1), RaftTerm(5)}));
+}
+
 TEST_F(HeartbeaterTest, RefusesADeposedLeadersDelete) {
   Serve();
   const ChunkHandle handle(ShardId(1), 1);
