@@ -122,6 +122,10 @@ void ChunkChecker::OnProcessEnd(DiskId disk) {
     if (chunk.sound.contains(disk)) {
       dirty_.insert({disk, handle});
     }
+    // Without a scrubber's notes the next process does not know what this one had noticed.
+    if (chunk.rotten.contains(disk)) {
+      disks_[disk]->unseen.insert(handle);
+    }
   }
 }
 
