@@ -7,6 +7,9 @@
 
 namespace ballast {
 
+// Sequences of one bucket: chunk server and master compare a shard's list bucket by bucket.
+inline constexpr uint64_t kBucketSequences = 4096;
+
 // What a chunk server says of one replica and the digest covers.
 struct ReplicaFacts {
   uint32_t length_bytes = 0;
@@ -28,6 +31,8 @@ class ReplicaDigest {
   void Add(ChunkHandle handle, const ReplicaFacts& facts) { sum_ += ReplicaHash(handle, facts); }
   // Requires: was added with the same facts and not removed since.
   void Remove(ChunkHandle handle, const ReplicaFacts& facts) { sum_ -= ReplicaHash(handle, facts); }
+  // All of a set that shares no replica with this one.
+  void Add(const ReplicaDigest& other) { sum_ += other.sum_; }
   uint64_t value() const { return sum_; }
   friend bool operator==(const ReplicaDigest&, const ReplicaDigest&) = default;
 

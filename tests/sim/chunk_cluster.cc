@@ -167,14 +167,14 @@ ChunkCluster::~ChunkCluster() {
 
 StreamHub::Taps ChunkCluster::MakeTaps() {
   // (index, heartbeats accepted) of the sender at the master, impostors included.
-  const auto look = [this](const std::string& address, const v1::Heartbeat& heartbeat)
+  const auto look = [this](const std::string& address, const std::string& server_id)
       -> std::pair<SimMaster*, std::pair<ServerIndex, uint64_t>> {
     for (const MasterSlot& slot : masters_) {
       if (slot.place.address != address || slot.process == nullptr || !slot.process->leads()) {
         continue;
       }
       master::LiveView& view = slot.process->view();
-      if (const auto* server = view.directory().FindById(heartbeat.server_id())) {
+      if (const auto* server = view.directory().FindById(server_id)) {
         const ServerIndex index(server->server_index());
         return {slot.process.get(), {index, view.leader()->liveness.heartbeat_count(index)}};
       }
@@ -182,20 +182,22 @@ StreamHub::Taps ChunkCluster::MakeTaps() {
     return {nullptr, {}};
   };
   StreamHub::Taps taps;
-  taps.before = [this, look](const std::string& address, const v1::Heartbeat& heartbeat) {
-    heartbeats_before_ = look(address, heartbeat).second.second;
+  taps.before = [this, look](const std::string& address, const StreamHub::Taps::Speaker& speaker) {
+    heartbeats_before_ = look(address, speaker.server_id).second.second;
   };
-  taps.after = [this, look](const std::string& address, const v1::Heartbeat& heartbeat) {
-    const auto [master, counted] = look(address, heartbeat);
+  taps.after = [this, look](const std::string& address, const StreamHub::Taps::Speaker& speaker) {
+    const auto [master, counted] = look(address, speaker.server_id);
     if (master != nullptr && counted.second > heartbeats_before_) {
       checker_.OnHeartbeat(master->place().name, counted.first, master->process().RunningTime());
       orders_.OnHeard(master->place().name, master->view().leader()->term(), counted.first,
-                      heartbeat.boot_epoch());
+                      speaker.boot_epoch);
     }
   };
   taps.sent = [this](uint64_t stream, NetNode server, const v1::Heartbeat& heartbeat) {
     orders_.OnResults(stream, server, heartbeat);
-    spoken_[heartbeat.server_id()].try_emplace(heartbeat.boot_epoch(), heartbeat);
+    if (!heartbeat.server_id().empty()) {
+      spoken_[heartbeat.server_id()].try_emplace(heartbeat.boot_epoch(), heartbeat);
+    }
   };
   taps.received = [this](uint64_t stream, NetNode server, const v1::HeartbeatReply& reply) {
     orders_.OnReply(stream, server, reply);

@@ -246,12 +246,15 @@ class StreamHub::Connection final : public master::HeartbeatSink,
     may_read_ = false;
     auto heartbeat = std::make_shared<v1::Heartbeat>(std::move(inbox_.front()));
     inbox_.pop_front();
+    if (!heartbeat->server_id().empty()) {  // only the first message need say it
+      speaker_ = {heartbeat->server_id(), heartbeat->boot_epoch()};
+    }
     if (hub_->taps_.before) {
-      hub_->taps_.before(address_, *heartbeat);
+      hub_->taps_.before(address_, speaker_);
     }
     hub_->FindListener(address_, listener_)->intake->OnStreamHeartbeat(stream_, heartbeat);
     if (hub_->taps_.after) {
-      hub_->taps_.after(address_, *heartbeat);
+      hub_->taps_.after(address_, speaker_);
     }
   }
   void SendReply(v1::HeartbeatReply reply) {
@@ -297,6 +300,7 @@ class StreamHub::Connection final : public master::HeartbeatSink,
   bool broken_ = false;
   uint64_t stream_ = 0;  // the intake's number; 0: not begun or ended there
   bool may_read_ = true;
+  Taps::Speaker speaker_;
   std::deque<v1::Heartbeat> inbox_;
   Pipe up_;
   Pipe down_;

@@ -87,12 +87,17 @@ class StreamHub {
   void SayLate(NetNode node, const std::string& cluster_id, const std::string& address,
                const v1::Heartbeat& heartbeat);
 
-  // Told of every heartbeat that a master is about to handle, and after it: (address, heartbeat);
+  // Told of every heartbeat that a master is about to handle, and after it: (address, speaker);
   // of heartbeats that leave a chunk server and of replies that reach one, with the stream's
   // number.
   struct Taps {
-    std::function<void(const std::string& address, const v1::Heartbeat& heartbeat)> before;
-    std::function<void(const std::string& address, const v1::Heartbeat& heartbeat)> after;
+    // As the stream's heartbeats up to this one said.
+    struct Speaker {
+      std::string server_id;
+      uint64_t boot_epoch = 0;
+    };
+    std::function<void(const std::string& address, const Speaker& speaker)> before;
+    std::function<void(const std::string& address, const Speaker& speaker)> after;
     std::function<void(uint64_t stream, NetNode server, const v1::Heartbeat& heartbeat)> sent;
     std::function<void(uint64_t stream, NetNode server, const v1::HeartbeatReply& reply)> received;
     std::function<void(const std::string& what)> trace;

@@ -25,6 +25,16 @@ std::vector<std::string> AddressesOf(const GroupMembers& members) {
   return out;
 }
 
+// What a stream's first message has said and later ones need not repeat.
+void LeaveOutWhatIsKnown(v1::Heartbeat& heartbeat) {
+  heartbeat.clear_cluster_id();
+  heartbeat.clear_server_id();
+  heartbeat.clear_boot_epoch();
+  heartbeat.clear_incarnation();
+  heartbeat.clear_zone();
+  heartbeat.clear_address();
+}
+
 bool IsFatal(const absl::Status& status) {
   switch (ReasonOf(status)) {
     case v1::REASON_DUPLICATE_SERVER:
@@ -125,6 +135,9 @@ void GroupSession::Report(bool is_heartbeat) {
     return;
   }
   v1::Heartbeat heartbeat = world_.make_heartbeat();
+  if (sent_ > 0) {
+    LeaveOutWhatIsKnown(heartbeat);
+  }
   heartbeat.set_sequence(++sequence_);
   if (may_report) {
     world_.store.BuildReports(reporter_, kReportPageChunksMax, kShardsPerReportMax, is_heartbeat,
@@ -133,6 +146,12 @@ void GroupSession::Report(bool is_heartbeat) {
       *heartbeat.add_results() = std::move(result);
     }
     results_.clear();
+  }
+  if (lists_started_) {
+    if (const auto told = world_.store.AllTold(reporter_)) {
+      heartbeat.set_lists_digest(told->digest);
+      heartbeat.set_lists_replica_count(told->count);
+    }
   }
   ++sent_;
   stream_->Send(std::move(heartbeat));
@@ -165,13 +184,9 @@ void GroupSession::OnReply(uint64_t stream_number, const v1::HeartbeatReply& rep
   if (reply.sequence() != 0) {
     answered_ = std::min(answered_ + 1, sent_);
   }
-  std::vector<ShardId> again;
-  for (const uint32_t shard : reply.resend_shards()) {
-    if (lists_started_ && shards_.count(ShardId(shard)) != 0) {
-      again.push_back(ShardId(shard));
-    }
+  if (lists_started_) {
+    world_.store.AnswerReports(reporter_, reply);
   }
-  world_.store.StartReports(reporter_, again);
   world_.on_commands(source_, reply);
   OnNews();
 }
@@ -215,14 +230,14 @@ void GroupSession::Reconnect(const absl::Status& why) {
 
 void GroupSession::SetShards(const std::vector<ShardId>& shards) {
   absl::btree_set<ShardId> wanted(shards.begin(), shards.end());
+  std::vector<ShardId> added;
+  std::vector<ShardId> removed;
+  std::set_difference(wanted.begin(), wanted.end(), shards_.begin(), shards_.end(),
+                      std::back_inserter(added));
+  std::set_difference(shards_.begin(), shards_.end(), wanted.begin(), wanted.end(),
+                      std::back_inserter(removed));
+  world_.store.StopReports(reporter_, removed);  // also what an earlier stream told
   if (lists_started_) {
-    std::vector<ShardId> added;
-    std::vector<ShardId> removed;
-    std::set_difference(wanted.begin(), wanted.end(), shards_.begin(), shards_.end(),
-                        std::back_inserter(added));
-    std::set_difference(shards_.begin(), shards_.end(), wanted.begin(), wanted.end(),
-                        std::back_inserter(removed));
-    world_.store.StopReports(reporter_, removed);
     world_.store.StartReports(reporter_, added);
   }
   shards_ = std::move(wanted);

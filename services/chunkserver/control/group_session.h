@@ -24,11 +24,13 @@ namespace ballast::chunkserver {
 
 // The conversation with one group of masters: finds its leader, keeps one stream to it, reports.
 //
-// Guarantees: a new stream begins with the full list of each of the group's shards, in pages, and
-// goes on with changes. At most kUnansweredMax reports are unanswered, so that a slow master bounds
-// what is sent. A heartbeat goes out every interval whatever else there is to say; a stream on
-// which nothing is answered for `silence_max` is given up for the next master. Concurrency: lives
-// on one executor; every method and callback runs there.
+// Guarantees: a new stream begins with each of the group's shards: with an offer if its list was
+// told to the end on an earlier stream, else with the full list, in pages; and goes on with changes
+// and with what the master asks for (ReportBuilder). Who speaks is said in a stream's first message
+// only; a heartbeat without news takes less than 128 bytes. At most kUnansweredMax reports are
+// unanswered, so that a slow master bounds what is sent. A heartbeat goes out every interval
+// whatever else there is to say; a stream on which nothing is answered for `silence_max` is given
+// up for the next master. Concurrency: lives on one executor; every method and callback runs there.
 class GroupSession {
  public:
   static constexpr uint64_t kUnansweredMax = 2;

@@ -441,11 +441,21 @@ bool ChunkStore::HasNews(ReporterId id) {
   return reporters_.at(id).HasNews();
 }
 
-void ChunkStore::BuildReports(ReporterId id, size_t replicas_max, size_t shards_max,
-                              bool with_digests,
+void ChunkStore::AnswerReports(ReporterId id, const v1::HeartbeatReply& reply) {
+  absl::MutexLock lock(&mu_);
+  reporters_.at(id).OnReply(reply);
+}
+
+void ChunkStore::BuildReports(ReporterId id, size_t replicas_max, size_t reports_max,
+                              bool with_heat,
                               google::protobuf::RepeatedPtrField<v1::ShardReport>* out) {
   absl::MutexLock lock(&mu_);
-  reporters_.at(id).Build(replicas_max, shards_max, with_digests, out);
+  reporters_.at(id).Build(replicas_max, reports_max, with_heat, out);
+}
+
+std::optional<ToldLists> ChunkStore::AllTold(ReporterId id) {
+  absl::MutexLock lock(&mu_);
+  return reporters_.at(id).AllTold();
 }
 
 void ChunkStore::CountRead(ChunkHandle handle) {

@@ -186,9 +186,11 @@ class ChunkStore {
   void RemoveReporter(ReporterId id);
   void StartReports(ReporterId id, absl::Span<const ShardId> shards);
   void StopReports(ReporterId id, absl::Span<const ShardId> shards);
+  void AnswerReports(ReporterId id, const v1::HeartbeatReply& reply);
   bool HasNews(ReporterId id);
-  void BuildReports(ReporterId id, size_t replicas_max, size_t shards_max, bool with_digests,
+  void BuildReports(ReporterId id, size_t replicas_max, size_t reports_max, bool with_heat,
                     google::protobuf::RepeatedPtrField<v1::ShardReport>* out);
+  std::optional<ToldLists> AllTold(ReporterId id);
   // Counts one read of the chunk, for heat.
   void CountRead(ChunkHandle handle);
 

@@ -19,8 +19,10 @@ namespace {
 constexpr size_t kHealthTextMax = 256;
 constexpr size_t kOutboxMax = 4096;
 constexpr int kCommandsPerReply = 1024;
-constexpr size_t kResendPerReply = 1024;
+constexpr size_t kAsksPerReply = 1024;
 constexpr uint32_t kAgeMsMax = 600'000;
+// Of one turn of the executor (LiveReplicas::Ingest): well below 2 ms.
+constexpr int64_t kWorkPerTurn = 16384;
 // Claims of servers about bytes are cut here, so that sums of them cannot overflow.
 constexpr uint64_t kBytesClaimMax = uint64_t{1} << 60;
 
@@ -39,9 +41,6 @@ absl::Status CheckRelay(const v1::Heartbeat& heartbeat, bool is_unary) {
 }
 
 absl::Status CheckFields(const v1::Heartbeat& heartbeat, bool is_unary) {
-  if (heartbeat.boot_epoch() == 0 || heartbeat.incarnation() == 0) {
-    return InvalidArgument("a heartbeat needs boot_epoch and incarnation");
-  }
   RETURN_IF_ERROR(CheckRelay(heartbeat, is_unary));
   if (heartbeat.no_beat()) {
     return absl::OkStatus();  // what it says of the server is not looked at
@@ -60,7 +59,7 @@ absl::Status CheckFields(const v1::Heartbeat& heartbeat, bool is_unary) {
   return heartbeat.address().empty() ? absl::OkStatus() : ValidateAddress(heartbeat.address());
 }
 
-ServerReport ReportOf(const v1::Heartbeat& heartbeat) {
+ServerReport ReportOf(const v1::Heartbeat& heartbeat, const std::string& address) {
   ServerReport report;
   report.capacity_bytes = std::min(heartbeat.capacity_bytes(), kBytesClaimMax);
   report.used_bytes = std::min(heartbeat.used_bytes(), kBytesClaimMax);
@@ -68,7 +67,7 @@ ServerReport ReportOf(const v1::Heartbeat& heartbeat) {
   report.utilization_pct = heartbeat.disk_utilization_pct();
   report.health = heartbeat.health();
   report.health_text = heartbeat.health_text();
-  report.address = heartbeat.address();
+  report.address = address;
   return report;
 }
 
@@ -81,7 +80,7 @@ HeartbeatIntake::HeartbeatIntake(Executor& executor, LiveView& view, std::string
 // --------------------------------------------------------------------------------------
 
 uint64_t HeartbeatIntake::OnStreamBegan(HeartbeatSink* sink) {
-  streams_[++last_stream_] = {sink, ServerIndex(0)};
+  streams_[++last_stream_].sink = sink;
   return last_stream_;
 }
 
@@ -95,7 +94,6 @@ void HeartbeatIntake::OnStreamHeartbeat(uint64_t stream,
     CloseStream(stream, server.status());
     return;
   }
-  streams_[stream].server = *server;
   auto ingest = std::make_shared<Ingest>();
   ingest->heartbeat = heartbeat;
   ingest->server = *server;
@@ -179,28 +177,45 @@ absl::StatusOr<ServerIndex> HeartbeatIntake::Admit(const v1::Heartbeat& heartbea
   if (leader == nullptr) {
     return NotLeaderError(leader_hint_);
   }
-  if (heartbeat.cluster_id() != cluster_id_) {
+  // What is left out is what the stream's first message said.
+  const auto bound = streams_.find(stream);
+  const bool goes_on = bound != streams_.end() && bound->second.server != ServerIndex(0);
+  if (heartbeat.cluster_id() != cluster_id_ && !(goes_on && heartbeat.cluster_id().empty())) {
     return MakeError(v1::REASON_WRONG_CLUSTER,
                      absl::StrCat("this is a master of cluster ", cluster_id_));
+  }
+  if (heartbeat.server_id().empty() && !goes_on) {
+    return InvalidArgument("the first heartbeat says whose it is: server_id is missing");
+  }
+  Liveness::Holder holder{heartbeat.boot_epoch(), heartbeat.incarnation()};
+  std::string address = heartbeat.address();
+  if (goes_on) {
+    holder.boot_epoch =
+        holder.boot_epoch == 0 ? bound->second.holder.boot_epoch : holder.boot_epoch;
+    holder.incarnation =
+        holder.incarnation == 0 ? bound->second.holder.incarnation : holder.incarnation;
+    address = address.empty() ? bound->second.address : address;
+  }
+  if (holder.boot_epoch == 0 || holder.incarnation == 0) {
+    return InvalidArgument("a heartbeat needs boot_epoch and incarnation");
   }
   RETURN_IF_ERROR(CheckFields(heartbeat, /*is_unary=*/stream == 0));
   if (!view_.directory().known()) {
     return NotReadyError("the registry of chunk servers has not come from shardctl yet",
                          absl::Milliseconds(500));
   }
-  const v1::RegisteredServer* const server = view_.directory().FindById(heartbeat.server_id());
+  const v1::RegisteredServer* const server =
+      goes_on && heartbeat.server_id().empty() ? view_.directory().Find(bound->second.server)
+                                               : view_.directory().FindById(heartbeat.server_id());
   if (server == nullptr || server->state() == v1::SERVER_STATE_REMOVED) {
     return MakeError(v1::REASON_UNKNOWN_SERVER,
                      server == nullptr ? "this chunk server is not registered at shardctl"
                                        : "this chunk server was removed; it must register anew");
   }
   const ServerIndex index(server->server_index());
-  const auto bound = streams_.find(stream);
-  if (bound != streams_.end() && bound->second.server != ServerIndex(0) &&
-      bound->second.server != index) {
+  if (goes_on && bound->second.server != index) {
     return InvalidArgument("one stream speaks for one chunk server");
   }
-  const Liveness::Holder holder{heartbeat.boot_epoch(), heartbeat.incarnation()};
   if (heartbeat.no_beat()) {
     RETURN_IF_ERROR(leader->liveness.OnNoBeat(index, holder, stream));
   } else {
@@ -211,12 +226,17 @@ absl::StatusOr<ServerIndex> HeartbeatIntake::Admit(const v1::Heartbeat& heartbea
                               .age = absl::Milliseconds(heartbeat.age_ms())};
     RETURN_IF_ERROR(leader->liveness.OnHeartbeat(index, beat, view_.Now()));
   }
+  if (bound != streams_.end()) {
+    bound->second.server = index;
+    bound->second.holder = holder;
+    bound->second.address = address;
+  }
   const auto session = sessions_.find(index);
   if (session == sessions_.end() || session->second.stream != stream ||
       session->second.holder != holder) {
     BeginSession(index, stream, holder);
   }
-  Record(index, heartbeat);
+  Record(index, heartbeat, address);
   return index;
 }
 
@@ -226,7 +246,7 @@ void HeartbeatIntake::BeginSession(ServerIndex server, uint64_t stream, Liveness
   session.holder = holder;
   session.number = ++last_session_;
   const Session before = std::exchange(sessions_[server], std::move(session));
-  view_.leader()->replicas.OnStreamBegan(server, view_.Now());
+  view_.leader()->replicas.OnStreamBegan(server, holder, view_.Now());
   view_.leader()->ledger.ForgetServer(server);
   if (observer_ != nullptr) {
     observer_->OnReport(server);  // what was ordered may have to be ordered again
@@ -240,10 +260,11 @@ void HeartbeatIntake::BeginSession(ServerIndex server, uint64_t stream, Liveness
   }
 }
 
-void HeartbeatIntake::Record(ServerIndex server, const v1::Heartbeat& heartbeat) {
+void HeartbeatIntake::Record(ServerIndex server, const v1::Heartbeat& heartbeat,
+                             const std::string& address) {
   LeaderState& leader = *view_.leader();
   if (!heartbeat.no_beat()) {
-    leader.SetReport(server, ReportOf(heartbeat));
+    leader.SetReport(server, ReportOf(heartbeat, address));
   }
   for (const v1::CommandResult& result : heartbeat.results()) {
     const auto order =
@@ -293,72 +314,97 @@ void HeartbeatIntake::Continue(std::shared_ptr<Ingest> ingest) {
 }
 
 absl::Status HeartbeatIntake::TakeSlice(Ingest& ingest, bool* more) {
-  LeaderState& leader = *view_.leader();
-  const v1::Heartbeat& heartbeat = *ingest.heartbeat;
   // A server that is still scanning cannot give complete lists; it gives them afterwards.
   if (IsLoading(ingest.server)) {
     return absl::OkStatus();
   }
-  const auto take_in = [&](const LiveReplicas::Ingested& ingested) {
-    leader.KeepPromises(ingest.server, ingested.appeared);
-    leader.locations.Note(ingested.odd);
-  };
-  int budget = static_cast<int>(kReportPageChunksMax);
+  int64_t work = kWorkPerTurn;
+  RETURN_IF_ERROR(TakeReports(ingest, work, more));
+  if (*more || !ingest.is_unary) {
+    return absl::OkStatus();
+  }
+  std::vector<ShardId> named;
+  for (const v1::ShardReport& report : ingest.heartbeat->shards()) {
+    named.push_back(ShardId(report.shard()));
+  }
+  std::sort(named.begin(), named.end());
+  const LiveReplicas::Ingested ingested = view_.leader()->replicas.IngestEmptyLists(
+      ingest.server, named, ingest.emptied, work, view_.Now());
+  TakeIn(ingest.server, ingested);
+  *more = !ingested.done;
+  return absl::OkStatus();
+}
+
+absl::Status HeartbeatIntake::TakeReports(Ingest& ingest, int64_t& work, bool* more) {
+  const v1::Heartbeat& heartbeat = *ingest.heartbeat;
   while (ingest.shard < heartbeat.shards_size()) {
-    if (budget <= 0) {
+    if (work <= 0) {
       *more = true;
       return absl::OkStatus();
     }
     const v1::ShardReport& report = heartbeat.shards(ingest.shard);
-    const int to = std::min(report.replicas_size(), ingest.replica + budget);
+    const int from = ingest.cursor.replica;
     ASSIGN_OR_RETURN(
         const LiveReplicas::Ingested ingested,
-        leader.replicas.Ingest(ingest.server, report, ingest.replica, to, view_.Now()));
-    take_in(ingested);
-    for (int i = ingest.replica; i < to; ++i) {
+        view_.leader()->replicas.Ingest(ingest.server, report, ingest.cursor, work, view_.Now()));
+    TakeIn(ingest.server, ingested);
+    for (int i = from; i < ingest.cursor.replica; ++i) {
       if (const uint64_t reads = report.replicas(i).reads_since_last(); reads > 0) {
         view_.CountReads(ChunkHandle(report.replicas(i).handle()), reads);
       }
     }
-    budget -= to - ingest.replica + 1;
-    ingest.replica = to;
-    if (to == report.replicas_size()) {
-      ++ingest.shard;
-      ingest.replica = 0;
+    if (!ingested.done) {
+      *more = true;
+      return absl::OkStatus();
     }
-  }
-  if (ingest.is_unary) {
-    std::vector<ShardId> named;
-    for (const v1::ShardReport& report : heartbeat.shards()) {
-      named.push_back(ShardId(report.shard()));
-    }
-    std::sort(named.begin(), named.end());
-    take_in(leader.replicas.IngestEmptyLists(ingest.server, named, view_.Now()));
+    ++ingest.shard;
+    ingest.cursor = LiveReplicas::Cursor();
   }
   return absl::OkStatus();
+}
+
+void HeartbeatIntake::TakeIn(ServerIndex server, const LiveReplicas::Ingested& ingested) {
+  LeaderState& leader = *view_.leader();
+  leader.KeepPromises(server, ingested.appeared);
+  leader.locations.Note(ingested.odd);
+}
+
+void HeartbeatIntake::AskForLists(ServerIndex server, const v1::Heartbeat& heartbeat,
+                                  v1::HeartbeatReply& reply) {
+  LeaderState& leader = *view_.leader();
+  const absl::Duration patience = leader.liveness.limits().interval * 2;
+  const LiveReplicas::Asks asks =
+      leader.replicas.NextAsks(server, view_.Now(), patience, kAsksPerReply);
+  for (const ShardId shard : asks.lists) {
+    reply.add_resend_shards(shard.value());
+  }
+  for (const ShardId shard : asks.digests) {
+    reply.add_resync_shards(shard.value());
+  }
+  for (const auto& [shard, bucket] : asks.buckets) {
+    v1::ShardBucket& asked = *reply.add_resend_buckets();
+    asked.set_shard(shard.value());
+    asked.set_bucket(bucket);
+  }
+  if (heartbeat.has_lists_digest() &&
+      leader.replicas.WantsAllDigests(server, heartbeat.lists_digest(),
+                                      heartbeat.lists_replica_count(), view_.Now(), patience)) {
+    reply.set_tell_digests(true);
+  }
 }
 
 v1::HeartbeatReply HeartbeatIntake::MakeReply(ServerIndex server, const v1::Heartbeat& heartbeat) {
   v1::HeartbeatReply reply;
   reply.set_sequence(heartbeat.sequence());
   reply.set_config_version(view_.machine().config_version().value());
-  LeaderState* const leader = view_.leader();
   const auto session = sessions_.find(server);
-  if (leader == nullptr || session == sessions_.end()) {
+  if (view_.leader() == nullptr || session == sessions_.end()) {
     return reply;
   }
   if (session->second.stream != 0 && !IsLoading(server)) {
-    const absl::Duration patience = leader->liveness.limits().interval * 2;
-    for (ShardId shard :
-         leader->replicas.ShardsToResend(server, view_.Now(), patience, kResendPerReply)) {
-      reply.add_resend_shards(shard.value());
-    }
+    AskForLists(server, heartbeat, reply);
   }
-  std::vector<v1::Command>& outbox = session->second.outbox;
-  const auto end = outbox.begin() + std::min(static_cast<int>(outbox.size()), kCommandsPerReply);
-  reply.mutable_commands()->Add(std::make_move_iterator(outbox.begin()),
-                                std::make_move_iterator(end));
-  outbox.erase(outbox.begin(), end);
+  TakeCommands(session->second, reply);
   return reply;
 }
 
@@ -370,24 +416,39 @@ bool HeartbeatIntake::CanTake(ServerIndex server) const {
   return session != sessions_.end() && session->second.outbox.size() < kOutboxMax;
 }
 
+void HeartbeatIntake::TakeCommands(Session& session, v1::HeartbeatReply& reply) {
+  std::vector<v1::Command>& outbox = session.outbox;
+  const auto end = outbox.begin() + std::min(static_cast<int>(outbox.size()), kCommandsPerReply);
+  reply.mutable_commands()->Add(std::make_move_iterator(outbox.begin()),
+                                std::make_move_iterator(end));
+  outbox.erase(outbox.begin(), end);
+}
+
 void HeartbeatIntake::Enqueue(ServerIndex server, v1::Command command) {
   CHECK(CanTake(server));
   sessions_[server].outbox.push_back(std::move(command));
+  waiting_.insert(server);
 }
 
 void HeartbeatIntake::Flush() {
-  for (auto& [server, session] : sessions_) {
-    const auto stream = streams_.find(session.stream);
-    if (session.outbox.empty() || stream == streams_.end()) {
+  for (auto it = waiting_.begin(); it != waiting_.end();) {
+    const auto session = sessions_.find(*it);
+    if (session == sessions_.end() || session->second.outbox.empty()) {
+      it = waiting_.erase(it);
       continue;
     }
+    ++it;
+    const auto stream = streams_.find(session->second.stream);
+    if (stream == streams_.end()) {
+      continue;
+    }
+    std::vector<v1::Command>& outbox = session->second.outbox;
     v1::HeartbeatReply reply;
     reply.set_config_version(view_.machine().config_version().value());
-    const auto end = session.outbox.begin() +
-                     std::min(static_cast<int>(session.outbox.size()), kCommandsPerReply);
-    reply.mutable_commands()->Add(session.outbox.begin(), end);
+    const auto end = outbox.begin() + std::min(static_cast<int>(outbox.size()), kCommandsPerReply);
+    reply.mutable_commands()->Add(outbox.begin(), end);
     if (stream->second.sink->Push(std::move(reply))) {
-      session.outbox.erase(session.outbox.begin(), end);
+      outbox.erase(outbox.begin(), end);
     }
   }
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/container/btree_map.h"
+#include "absl/container/btree_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -46,13 +47,12 @@ class HeartbeatObserver {
 // follows from a heartbeat is decided by the maintenance loop on its own tick.
 //
 // Guarantees: a heartbeat counts for liveness when it is handed in, however long its lists are;
-// lists are taken in slices of at most kReportPageChunksMax replicas a turn of the executor; one
-// stream speaks for one server; of several streams of a server the newest accepted one counts, the
-// others are closed. Heartbeats that somebody relays (age_ms, no_beat, no_lists) are taken as
-// docs/protocols/heartbeat.md says.
-// Refusals (chunkserver_control_service.proto): NOT_LEADER, WRONG_CLUSTER, NOT_READY while the
-// registry is not known, UNKNOWN_SERVER, INVALID_ARGUMENT, DUPLICATE_SERVER, STALE_BOOT,
-// NOT_HOLDER.
+// lists are taken in slices of some 2000 replicas, or some 16000 records looked at, a turn of the
+// executor; one stream speaks for one server; of several streams of a server the newest accepted
+// one counts, the others are closed. Heartbeats that somebody relays (age_ms, no_beat, no_lists)
+// are taken as docs/protocols/heartbeat.md says. Refusals (chunkserver_control_service.proto):
+// NOT_LEADER, WRONG_CLUSTER, NOT_READY while the registry is not known, UNKNOWN_SERVER,
+// INVALID_ARGUMENT, DUPLICATE_SERVER, STALE_BOOT, NOT_HOLDER.
 //
 // Concurrency: everything on `executor`.
 // Ownership and lifetime: references outlive it; a sink stays valid until OnStreamEnded or its
@@ -107,6 +107,9 @@ class HeartbeatIntake {
   struct Stream {
     HeartbeatSink* sink = nullptr;
     ServerIndex server;  // 0 before its first accepted heartbeat
+    // What the first message said and later ones leave out.
+    Liveness::Holder holder;
+    std::string address;
   };
   // A heartbeat whose lists are being taken in.
   struct Ingest {
@@ -114,18 +117,24 @@ class HeartbeatIntake {
     ServerIndex server;
     uint64_t session = 0;
     bool is_unary = false;
-    int shard = 0;    // next of heartbeat->shards()
-    int replica = 0;  // next of its replicas
+    int shard = 0;                      // next of heartbeat->shards()
+    LiveReplicas::Cursor cursor;        // in it
+    LiveReplicas::EmptyCursor emptied;  // unary: the shards that were not named
     absl::AnyInvocable<void(absl::Status)> done;
   };
 
   absl::StatusOr<ServerIndex> Admit(const v1::Heartbeat& heartbeat, uint64_t stream);
   void BeginSession(ServerIndex server, uint64_t stream, Liveness::Holder holder);
-  void Record(ServerIndex server, const v1::Heartbeat& heartbeat);
+  void Record(ServerIndex server, const v1::Heartbeat& heartbeat, const std::string& address);
   // As its latest heartbeat said. Requires: a leader.
   bool IsLoading(ServerIndex server) const;
   void Continue(std::shared_ptr<Ingest> ingest);
   absl::Status TakeSlice(Ingest& ingest, bool* more);
+  absl::Status TakeReports(Ingest& ingest, int64_t& work, bool* more);
+  void TakeIn(ServerIndex server, const LiveReplicas::Ingested& ingested);
+  void AskForLists(ServerIndex server, const v1::Heartbeat& heartbeat, v1::HeartbeatReply& reply);
+  // Moves commands of the outbox into `reply`.
+  void TakeCommands(Session& session, v1::HeartbeatReply& reply);
   v1::HeartbeatReply MakeReply(ServerIndex server, const v1::Heartbeat& heartbeat);
   void CloseStream(uint64_t stream, const absl::Status& status);
 
@@ -138,6 +147,7 @@ class HeartbeatIntake {
   uint64_t last_session_ = 0;
   absl::btree_map<uint64_t, Stream> streams_;
   absl::btree_map<ServerIndex, Session> sessions_;
+  absl::btree_set<ServerIndex> waiting_;  // every server whose outbox is not empty, and others
 };
 
 }  // namespace ballast::master

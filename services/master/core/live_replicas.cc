@@ -1,18 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
+// What is held where, in records and beside them; the lists' stages are in live_replicas_lists.cc.
 #include "services/master/core/live_replicas.h"
 
 #include <algorithm>
-#include <utility>
+#include <iterator>
 
-#include "absl/strings/str_cat.h"
-#include "common/base/check.h"
-#include "common/base/status_macros.h"
-#include "common/types/error.h"
+#include "absl/container/inlined_vector.h"
 
 namespace ballast::master {
 namespace {
 
-constexpr uint64_t kEndOfSequences = ChunkHandle::kSequenceMax + 1;
 constexpr uint8_t kHeldMask = ChunkRecord::kLive | ChunkRecord::kCorrupt;
 
 uint8_t FlagsFor(bool sound, bool verified) {
@@ -22,21 +19,12 @@ uint8_t FlagsFor(bool sound, bool verified) {
   return static_cast<uint8_t>(ChunkRecord::kLive | (verified ? ChunkRecord::kVerified : 0));
 }
 
-absl::Status CheckReport(const v1::ReplicaReport& replica, ShardId shard) {
-  const ChunkHandle handle(replica.handle());
-  if (handle.shard() != shard || handle.sequence() == 0) {
-    return InvalidArgument(
-        absl::StrCat("report of shard ", shard.value(), " holds the handle ", handle.ToString()));
-  }
-  if (replica.length_bytes() > kChunkBytesMax) {
-    return InvalidArgument(
-        absl::StrCat("replica ", handle.ToString(), " is ", replica.length_bytes(), " bytes long"));
-  }
-  return absl::OkStatus();
-}
-
 bool Fits(const ChunkRecord& record, const ReplicaFacts& facts) {
   return record.length_bytes() == facts.length_bytes && record.crc32c().value == facts.crc32c;
+}
+
+ReplicaFacts FactsIn(const ChunkRecord& record, uint8_t flags) {
+  return {record.length_bytes(), record.crc32c().value, (flags & ChunkRecord::kCorrupt) != 0};
 }
 
 }  // namespace
@@ -47,230 +35,160 @@ ChunkRecord* LiveReplicas::FindRecord(ChunkHandle handle) const {
 }
 
 const LiveReplicas::List* LiveReplicas::FindList(ServerIndex server, ShardId shard) const {
-  const auto lists = lists_.find(server);
-  if (lists == lists_.end()) {
+  const auto known = servers_.find(server);
+  if (known == servers_.end()) {
     return nullptr;
   }
-  const auto list = lists->second.find(shard);
-  return list == lists->second.end() ? nullptr : &list->second;
-}
-
-void LiveReplicas::OnStreamBegan(ServerIndex server, SteadyTime now) {
-  Lists& lists = lists_[server];
-  for (ShardId shard : catalog_.owned_shards()) {
-    List& list = lists[shard];
-    list.complete = false;
-    list.open = false;
-    list.misfit = false;
-    list.progress_at = now;
-  }
+  const auto list = known->second.lists.find(shard);
+  return list == known->second.lists.end() ? nullptr : &list->second;
 }
 
 void LiveReplicas::OnServerForgotten(ServerIndex server) {
-  lists_.erase(server);
+  servers_.erase(server);
   ++known_of_all_;
   for (auto it = specials_.begin(); it != specials_.end();) {
     it = it->first.second == server ? specials_.erase(it) : std::next(it);
   }
 }
 
-void LiveReplicas::SetKnown(List& list, ShardId shard) {
-  if (!std::exchange(list.known, true)) {
-    ++known_versions_[shard];
-  }
-}
+// --- what is held --------------------------------------------------------------------------------
 
-uint64_t LiveReplicas::KnownVersion(ShardId shard) const {
-  const auto it = known_versions_.find(shard);
-  return known_of_all_ + (it == known_versions_.end() ? 0 : it->second);
-}
+void LiveReplicas::Put(Scope& at, const v1::ReplicaReport& replica, bool counted) {
+  const ChunkHandle handle(replica.handle());
+  const ReplicaFacts facts{replica.length_bytes(), replica.crc32c(), replica.corrupt()};
+  ChunkRecord* const record = FindRecord(handle);
+  const SpecialKey key(handle, at.server);
+  auto special = specials_.empty() ? specials_.end() : specials_.find(key);
 
-void LiveReplicas::BeginList(List& list, SteadyTime now) {
-  list.digest = ReplicaDigest();
-  list.count = 0;
-  list.next_sequence = 0;
-  list.open = true;
-  list.complete = false;
-  list.misfit = false;
-  list.progress_at = now;
-}
-
-absl::StatusOr<LiveReplicas::Ingested> LiveReplicas::Ingest(ServerIndex server,
-                                                            const v1::ShardReport& report, int from,
-                                                            int to, SteadyTime now) {
-  CHECK(0 <= from && from <= to && to <= report.replicas_size());
-  const ShardId shard(report.shard());
-  if (report.shard() >= catalog_.shard_count()) {
-    return InvalidArgument(absl::StrCat("there is no shard ", report.shard()));
-  }
-  for (int i = from; i < to; ++i) {
-    RETURN_IF_ERROR(CheckReport(report.replicas(i), shard));
-  }
-  Ingested out;
-  if (catalog_.chunks(shard) == nullptr) {
-    return out;  // the server's configuration differs from ours for a moment
-  }
-  List& list = lists_[server][shard];
-  if (from == 0 && report.full_begin()) {
-    BeginList(list, now);
-  } else if (!list.open && !list.complete) {
-    return out;  // nothing to build on: the full list is to come, or will be asked for
-  }
-  if (list.open && report.removed_handles_size() > 0) {
-    list.open = false;  // changes before the full list's end
-    list.misfit = true;
-    return out;
-  }
-  list.progress_at = now;
-  const bool full = list.open;
-  for (int i = from; i < to; ++i) {
-    const v1::ReplicaReport& replica = report.replicas(i);
-    const ChunkHandle handle(replica.handle());
-    if (full) {
-      if (handle.sequence() < list.next_sequence) {
-        list.open = false;  // not ascending
-        list.misfit = true;
-        return out;
-      }
-      ForgetRange(server, shard, list.next_sequence, handle.sequence(), out);
-      list.next_sequence = handle.sequence() + 1;
+  std::optional<ReplicaFacts> before;
+  if (special != specials_.end()) {
+    before = special->second.facts;
+  } else if (record != nullptr) {
+    const uint8_t flags = record->FlagsOf(at.server);
+    if ((flags & kHeldMask) != 0) {
+      before = FactsIn(*record, flags);
     }
-    const ReplicaFacts facts{replica.length_bytes(), replica.crc32c(), replica.corrupt()};
-    out.appeared += Put(server, list, handle, facts, replica.verified(), out) ? 1 : 0;
   }
-  if (to == report.replicas_size()) {
-    EndReport(server, list, report, out);
+  if (counted && before.has_value()) {
+    at.list.digest.Remove(handle, *before);
+  } else {
+    ++at.list.count;
   }
-  return out;
+  at.list.digest.Add(handle, facts);
+  at.out.appeared += before.has_value() ? 0 : 1;
+
+  const bool fits = record != nullptr && Fits(*record, facts);
+  const bool sound = fits && !facts.corrupt;
+  const bool in_record =
+      record != nullptr && record->SetLiveFlags(at.server, FlagsFor(sound, replica.verified()));
+  if (!in_record || !fits) {
+    specials_[key] = {facts, replica.verified()};
+  } else if (special != specials_.end()) {
+    specials_.erase(special);
+  }
+  if (record != nullptr && !sound) {
+    at.out.odd.push_back(handle);
+  }
 }
 
-void LiveReplicas::EndReport(ServerIndex server, List& list, const v1::ShardReport& report,
-                             Ingested& out) {
-  const ShardId shard(report.shard());
-  if (list.open) {
-    if (!report.full_end()) {
+std::optional<uint64_t> LiveReplicas::NextFrom(ShardId shard, uint64_t sequence) const {
+  if (sequence > ChunkHandle::kSequenceMax) {
+    return std::nullopt;
+  }
+  std::optional<uint64_t> next = catalog_.chunks(shard)->FirstFrom(sequence);
+  const auto special = specials_.lower_bound({ChunkHandle(shard, sequence), ServerIndex(0)});
+  if (special != specials_.end() && special->first.first.shard() == shard) {
+    const uint64_t other = special->first.first.sequence();
+    next = next.has_value() ? std::min(*next, other) : other;
+  }
+  return next;
+}
+
+uint64_t LiveReplicas::Sweep(Scope& at, uint64_t begin, uint64_t end, bool counted) {
+  constexpr uint64_t kWindow = ChunkTable::kPageRecords;
+  if (begin < end && end - begin <= kWindow) {
+    SweepWindow(at, begin, end, counted);
+    return end;
+  }
+  while (begin < end) {
+    if (at.work <= 0) {
+      return begin;
+    }
+    const std::optional<uint64_t> next = NextFrom(at.shard, begin);
+    if (!next.has_value() || *next >= end) {
+      return end;
+    }
+    const uint64_t window_end = std::min(end, (*next / kWindow + 1) * kWindow);
+    SweepWindow(at, *next, window_end, counted);
+    begin = window_end;
+  }
+  return end;
+}
+
+void LiveReplicas::SweepWindow(Scope& at, uint64_t begin, uint64_t end, bool counted) {
+  at.work -= static_cast<int64_t>(end - begin);
+  const auto forget = [&](ChunkHandle handle, const ReplicaFacts& facts) {
+    if (counted) {
+      at.list.digest.Remove(handle, facts);
+      --at.list.count;
+    }
+  };
+  auto it = specials_.empty()
+                ? specials_.end()
+                : specials_.lower_bound({ChunkHandle(at.shard, begin), ServerIndex(0)});
+  while (it != specials_.end() && it->first.first.shard() == at.shard &&
+         it->first.first.sequence() < end) {
+    --at.work;
+    if (it->first.second != at.server) {
+      ++it;
+      continue;
+    }
+    const ChunkHandle handle = it->first.first;
+    forget(handle, it->second.facts);
+    it = specials_.erase(it);
+    ChunkRecord* const record = FindRecord(handle);
+    if (record != nullptr && (record->FlagsOf(at.server) & ChunkRecord::kLiveViewMask) != 0) {
+      record->SetLiveFlags(at.server, 0);
+      at.out.odd.push_back(handle);
+    }
+  }
+  catalog_.chunks(at.shard)->ForEach(begin, end, [&](uint64_t sequence, ChunkRecord& record) {
+    const uint8_t flags = record.FlagsOf(at.server);
+    if ((flags & ChunkRecord::kLiveViewMask) == 0) {
       return;
     }
-    ForgetRange(server, shard, list.next_sequence, kEndOfSequences, out);
-    list.open = false;
-    list.complete = true;
-  }
-  for (uint64_t value : report.removed_handles()) {
-    const ChunkHandle handle(value);
-    if (handle.shard() != shard) {
-      continue;
+    const ChunkHandle handle(at.shard, sequence);
+    if ((flags & kHeldMask) != 0) {
+      forget(handle, FactsIn(record, flags));
     }
-    const std::optional<ReplicaFacts> facts = HeldFacts(server, handle);
-    if (facts.has_value()) {
-      list.digest.Remove(handle, *facts);
-      --list.count;
-      Forget(server, handle, out);
-    }
-  }
-  // What we could not account for (a removal of something we never heard of, facts lost with a
-  // slot) shows here as a difference, and the full list settles it.
-  list.complete = list.digest.value() == report.digest() && list.count == report.replica_count();
-  if (list.complete) {
-    SetKnown(list, shard);
-  }
-  list.misfit = !list.complete;
+    record.SetLiveFlags(at.server, 0);
+    at.out.odd.push_back(handle);
+  });
 }
 
-LiveReplicas::Ingested LiveReplicas::IngestEmptyLists(ServerIndex server,
-                                                      absl::Span<const ShardId> named,
-                                                      SteadyTime now) {
-  Ingested out;
-  Lists& lists = lists_[server];
-  for (ShardId shard : catalog_.owned_shards()) {
-    if (std::binary_search(named.begin(), named.end(), shard)) {
-      continue;
-    }
-    List& list = lists[shard];
-    if (!list.complete || list.count > 0) {
-      BeginList(list, now);
-      ForgetRange(server, shard, 0, kEndOfSequences, out);
-      list.open = false;
-      list.complete = true;
-      SetKnown(list, shard);
+LiveReplicas::Sum LiveReplicas::SumOf(ServerIndex server, ShardId shard, uint64_t begin,
+                                      uint64_t end) const {
+  Sum sum;
+  absl::InlinedVector<uint64_t, 16> special;
+  auto it = specials_.lower_bound({ChunkHandle(shard, begin), ServerIndex(0)});
+  for (; it != specials_.end() && it->first.first.shard() == shard &&
+         it->first.first.sequence() < end;
+       ++it) {
+    if (it->first.second == server) {
+      sum.digest.Add(it->first.first, it->second.facts);
+      ++sum.count;
+      special.push_back(it->first.first.sequence());
     }
   }
-  return out;
-}
-
-bool LiveReplicas::Put(ServerIndex server, List& list, ChunkHandle handle,
-                       const ReplicaFacts& facts, bool verified, Ingested& out) {
-  const std::optional<ReplicaFacts> before = HeldFacts(server, handle);
-  if (!list.open && before.has_value()) {
-    list.digest.Remove(handle, *before);
-  } else {
-    ++list.count;
-  }
-  list.digest.Add(handle, facts);
-
-  ChunkRecord* const record = FindRecord(handle);
-  if (record == nullptr) {
-    specials_[{handle, server}] = {facts, verified};
-    return !before.has_value();
-  }
-  const bool fits = Fits(*record, facts);
-  const bool sound = fits && !facts.corrupt;
-  if (record->SetLiveFlags(server, FlagsFor(sound, verified)) && fits) {
-    specials_.erase({handle, server});
-  } else {
-    specials_[{handle, server}] = {facts, verified};
-  }
-  if (!sound) {
-    out.odd.push_back(handle);
-  }
-  return !before.has_value();
-}
-
-void LiveReplicas::Forget(ServerIndex server, ChunkHandle handle, Ingested& out) {
-  specials_.erase({handle, server});
-  if (ChunkRecord* const record = FindRecord(handle)) {
-    record->SetLiveFlags(server, 0);
-    out.odd.push_back(handle);
-  }
-}
-
-void LiveReplicas::ForgetRange(ServerIndex server, ShardId shard, uint64_t begin, uint64_t end,
-                               Ingested& out) {
-  if (begin >= end) {
-    return;
-  }
-  catalog_.chunks(shard)->ForEach(begin, end, [&](uint64_t sequence, ChunkRecord& record) {
-    if ((record.FlagsOf(server) & ChunkRecord::kLiveViewMask) != 0) {
-      record.SetLiveFlags(server, 0);
-      out.odd.push_back(ChunkHandle(shard, sequence));
+  catalog_.chunks(shard)->ForEach(begin, end, [&](uint64_t sequence, const ChunkRecord& record) {
+    const uint8_t flags = record.FlagsOf(server);
+    // Facts that do not fit lie beside the record.
+    if ((flags & kHeldMask) != 0 && !std::binary_search(special.begin(), special.end(), sequence)) {
+      sum.digest.Add(ChunkHandle(shard, sequence), FactsIn(record, flags));
+      ++sum.count;
     }
   });
-  // Through the last possible sequence: `end` itself may not fit into a handle.
-  auto it = specials_.lower_bound({ChunkHandle(shard, begin), ServerIndex(0)});
-  while (it != specials_.end() && it->first.first.shard() == shard &&
-         it->first.first.sequence() < end) {
-    it = it->first.second == server ? specials_.erase(it) : std::next(it);
-  }
-}
-
-std::vector<ShardId> LiveReplicas::ShardsToResend(ServerIndex server, SteadyTime now,
-                                                  absl::Duration patience, size_t shards_max) {
-  std::vector<ShardId> shards;
-  Lists& lists = lists_[server];
-  for (ShardId shard : catalog_.owned_shards()) {
-    List& list = lists[shard];
-    const bool due = list.misfit || now - list.progress_at >= patience;
-    const bool asked = list.asked_at.has_value() && now - *list.asked_at < patience;
-    if (list.complete || !due || asked) {
-      continue;
-    }
-    if (shards.size() == shards_max) {
-      break;
-    }
-    list.open = false;
-    list.asked_at = now;
-    shards.push_back(shard);
-  }
-  return shards;
+  return sum;
 }
 
 void LiveReplicas::OnVerified(ServerIndex server, ChunkHandle handle) {
@@ -280,6 +198,8 @@ void LiveReplicas::OnVerified(ServerIndex server, ChunkHandle handle) {
     record->SetLiveFlags(server, flags | ChunkRecord::kVerified);
   }
 }
+
+// --- in step with the log ------------------------------------------------------------------------
 
 void LiveReplicas::OnChunkAdded(ChunkHandle handle, ChunkRecord& record) {
   auto it = specials_.lower_bound({handle, ServerIndex(0)});
@@ -296,19 +216,20 @@ void LiveReplicas::OnChunkRemoved(ChunkHandle handle, const ChunkRecord& record)
   record.ForEachReplica([&](ServerIndex server, uint8_t flags) {
     const List* const list = FindList(server, handle.shard());
     // Without a list of this term the flag is an earlier term's and says nothing.
-    if ((flags & kHeldMask) != 0 && list != nullptr && (list->known || list->open)) {
+    if ((flags & kHeldMask) != 0 && list != nullptr &&
+        (list->known || list->stage == Stage::kListing)) {
       // A special one (facts that do not fit) keeps what its server said.
-      specials_.try_emplace(SpecialKey(handle, server),
-                            SpecialReplica{{record.length_bytes(), record.crc32c().value,
-                                            (flags & ChunkRecord::kCorrupt) != 0},
-                                           (flags & ChunkRecord::kVerified) != 0});
+      specials_.try_emplace(
+          SpecialKey(handle, server),
+          SpecialReplica{FactsIn(record, flags), (flags & ChunkRecord::kVerified) != 0});
     }
   });
 }
 
 void LiveReplicas::OnShardReplaced(ShardId shard) {
-  for (auto& [server, lists] : lists_) {
-    lists.erase(shard);
+  for (auto& [server, known] : servers_) {
+    known.lists.erase(shard);
+    known.summed = false;
   }
   ++known_versions_[shard];
   auto it = specials_.lower_bound({ChunkHandle(shard, 0), ServerIndex(0)});
@@ -317,9 +238,11 @@ void LiveReplicas::OnShardReplaced(ShardId shard) {
   }
 }
 
+// --- reading -------------------------------------------------------------------------------------
+
 bool LiveReplicas::IsComplete(ServerIndex server, ShardId shard) const {
   const List* const list = FindList(server, shard);
-  return list != nullptr && list->complete;
+  return list != nullptr && list->stage == Stage::kComplete;
 }
 
 bool LiveReplicas::IsKnown(ServerIndex server, ShardId shard) const {
@@ -327,10 +250,15 @@ bool LiveReplicas::IsKnown(ServerIndex server, ShardId shard) const {
   return list != nullptr && list->known;
 }
 
+uint64_t LiveReplicas::KnownVersion(ShardId shard) const {
+  const auto it = known_versions_.find(shard);
+  return known_of_all_ + (it == known_versions_.end() ? 0 : it->second);
+}
+
 uint64_t LiveReplicas::ReplicaCount(ServerIndex server) const {
   uint64_t count = 0;
-  if (const auto lists = lists_.find(server); lists != lists_.end()) {
-    for (const auto& [shard, list] : lists->second) {
+  if (const auto known = servers_.find(server); known != servers_.end()) {
+    for (const auto& [shard, list] : known->second.lists) {
       count += list.count;
     }
   }
@@ -346,11 +274,7 @@ std::optional<ReplicaFacts> LiveReplicas::HeldFacts(ServerIndex server, ChunkHan
     return std::nullopt;
   }
   const uint8_t flags = record->FlagsOf(server);
-  if ((flags & kHeldMask) == 0) {
-    return std::nullopt;
-  }
-  return ReplicaFacts{record->length_bytes(), record->crc32c().value,
-                      (flags & ChunkRecord::kCorrupt) != 0};
+  return (flags & kHeldMask) == 0 ? std::nullopt : std::make_optional(FactsIn(*record, flags));
 }
 
 void LiveReplicas::ForEachSpecial(ChunkHandle handle, ServerIndex server,

@@ -115,8 +115,8 @@ TEST_F(ServerTest, RegistersHeartbeatsReportsAndObeys) {
   EXPECT_EQ(server_->identity().server_id(), id);
   ASSERT_TRUE(master_.Await([&](const std::vector<v1::Heartbeat>& all) {
     return all.size() >= 3 && all.back().health() == v1::SERVER_HEALTH_OK &&
-           all.back().server_id() == id && all.back().zone() == "z1" &&
-           all.back().address() == server_->address();
+           all.front().server_id() == id && all.front().zone() == "z1" &&
+           all.front().address() == server_->address();
   }));
   ASSERT_OK(Write("hello"));
   ASSERT_TRUE(master_.Await([](const auto& all) { return Listed(all, kHandle); }));

@@ -10,6 +10,7 @@
 #include "tests/support/sim_scheduler.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/chunkserver/control/fake_sources.h"
+#include "tests/unit/chunkserver/control/fake_streams.h"
 #include "tests/unit/chunkserver/store/store_fixture.h"
 
 namespace ballast::chunkserver {
@@ -17,51 +18,6 @@ namespace {
 
 using ::ballast::testing::MemFileSystem;
 using ::ballast::testing::SimScheduler;
-
-// Streams whose other end is the test.
-class FakeStreams final : public MasterStreams {
- public:
-  struct Stream {
-    std::string address;
-    MasterStreamEvents events;
-    std::vector<v1::Heartbeat> received;
-    bool closed_by_server = false;  // CloseSends
-    bool gone = false;              // destroyed by the heartbeater
-  };
-
-  std::unique_ptr<MasterStream> Open(const std::string& address,
-                                     MasterStreamEvents events) override {
-    auto stream = std::make_shared<Stream>();
-    stream->address = address;
-    stream->events = std::move(events);
-    all.push_back(stream);
-    return std::make_unique<Handle>(*this, stream);
-  }
-
-  Stream& last() { return *all.back(); }
-
-  std::vector<std::shared_ptr<Stream>> all;
-  std::function<void(Stream&, const v1::Heartbeat&)> on_heartbeat;
-
- private:
-  class Handle final : public MasterStream {
-   public:
-    Handle(FakeStreams& owner, std::shared_ptr<Stream> stream)
-        : owner_(owner), stream_(std::move(stream)) {}
-    ~Handle() override { stream_->gone = true; }
-    void Send(v1::Heartbeat heartbeat) override {
-      stream_->received.push_back(heartbeat);
-      if (owner_.on_heartbeat != nullptr) {
-        owner_.on_heartbeat(*stream_, heartbeat);
-      }
-    }
-    void CloseSends() override { stream_->closed_by_server = true; }
-
-   private:
-    FakeStreams& owner_;
-    const std::shared_ptr<Stream> stream_;
-  };
-};
 
 ShardConfig OneGroup(uint64_t version, std::vector<std::string> masters, size_t shards = 4) {
   ShardConfig config;
@@ -255,33 +211,68 @@ TEST_F(HeartbeaterTest, TriesTheMastersInTurnWithGrowingPauses) {
   EXPECT_EQ(asked.size(), 3u);
 }
 
-TEST_F(HeartbeaterTest, ANewStreamBeginsWithTheFullList) {
+TEST_F(HeartbeaterTest, ANewStreamSaysWhoSpeaksAndOffersWhatWasTold) {
   Serve();
   ASSERT_OK(WriteChunk(*store_, ChunkHandle(ShardId(1), 1), "hello"));
   Configure(OneGroup(1, {"127.0.0.1:7500"}));
   streams_.last().events.on_end(absl::UnavailableError("lost"));
   world_.RunFor(absl::Seconds(3));
   ASSERT_EQ(streams_.all.size(), 2u);
-  bool listed = false;
-  for (const v1::ShardReport& report : streams_.last().received.front().shards()) {
-    EXPECT_TRUE(report.full_begin() && report.full_end());
-    listed = listed || report.replicas_size() == 1;
+  const v1::Heartbeat& first = streams_.last().received.front();
+  EXPECT_EQ(first.server_id(), kServer);
+  EXPECT_EQ(first.shards_size(), 4);
+  uint64_t count = 0;
+  for (const v1::ShardReport& report : first.shards()) {
+    EXPECT_TRUE(report.offer());
+    EXPECT_EQ(report.replicas_size(), 0);
+    count += report.replica_count();
   }
-  EXPECT_TRUE(listed);
+  EXPECT_EQ(count, 1u);
 }
 
-TEST_F(HeartbeaterTest, SendsAListAgainWhenAsked) {
+TEST_F(HeartbeaterTest, AnIdleHeartbeatTakesAtMost128Bytes) {
+  Serve();
+  for (uint64_t i = 1; i <= 20; ++i) {
+    ASSERT_OK(WriteChunk(*store_, ChunkHandle(ShardId(static_cast<uint32_t>(i % 4)), i), "hello"));
+  }
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  world_.RunFor(absl::Seconds(60));
+  const v1::Heartbeat& idle = streams_.last().received.back();
+  EXPECT_EQ(idle.shards_size(), 0);
+  EXPECT_EQ(idle.server_id(), "") << "the first message has said it";
+  EXPECT_EQ(idle.lists_replica_count(), 20u);
+  EXPECT_TRUE(idle.has_lists_digest());
+  // With all numbers as large as they get.
+  v1::Heartbeat largest = idle;
+  for (auto set : {&v1::Heartbeat::set_sequence, &v1::Heartbeat::set_config_version,
+                   &v1::Heartbeat::set_capacity_bytes, &v1::Heartbeat::set_used_bytes,
+                   &v1::Heartbeat::set_incoming_bytes, &v1::Heartbeat::set_lists_replica_count}) {
+    (largest.*set)(~uint64_t{0});
+  }
+  largest.set_disk_utilization_pct(99.9);
+  EXPECT_LE(largest.ByteSizeLong(), 128u);
+}
+
+TEST_F(HeartbeaterTest, AnswersQuestionsAboutItsLists) {
   Serve();
   Configure(OneGroup(1, {"127.0.0.1:7500"}));
-  v1::HeartbeatReply reply;
-  reply.add_resend_shards(3);
-  reply.add_resend_shards(999);  // not this group's
-  streams_.last().events.on_reply(reply);
-  world_.RunFor(absl::Milliseconds(50));
-  const v1::Heartbeat& last = streams_.last().received.back();
-  ASSERT_EQ(last.shards_size(), 1);
-  EXPECT_EQ(last.shards(0).shard(), 3u);
-  EXPECT_TRUE(last.shards(0).full_begin());
+  const auto answer_to = [&](auto&& ask) {
+    v1::HeartbeatReply reply;
+    ask(reply);
+    streams_.last().events.on_reply(reply);
+    world_.RunFor(absl::Milliseconds(50));
+    return streams_.last().received.back().shards();
+  };
+  const auto list = answer_to([](auto& r) {
+    r.add_resend_shards(3);
+    r.add_resend_shards(999);  // not this group's
+  });
+  ASSERT_EQ(list.size(), 1);
+  EXPECT_EQ(list[0].shard(), 3u);
+  EXPECT_TRUE(list[0].full_begin());
+  EXPECT_TRUE(answer_to([](auto& r) { r.add_resync_shards(3); })[0].all_buckets());
+  EXPECT_TRUE(answer_to([](auto& r) { r.add_resend_buckets()->set_shard(3); })[0].whole_bucket());
+  EXPECT_EQ(answer_to([](auto& r) { r.set_tell_digests(true); }).size(), 4);
 }
 
 TEST_F(HeartbeaterTest, GivesUpAMasterThatAnswersNothing) {

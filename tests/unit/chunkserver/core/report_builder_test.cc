@@ -33,6 +33,15 @@ class ModelMaster {
   void Take(const Reports& reports) {
     for (const v1::ShardReport& report : reports) {
       Shard& shard = shards_[report.shard()];
+      if (report.offer()) {
+        ASSERT_TRUE(shard.complete) << "an offer of what was never told";
+        ASSERT_EQ(report.replicas_size() + report.removed_handles_size(), 0);
+      }
+      if (report.whole_bucket()) {
+        const auto begin = ChunkHandle(ShardId(report.shard()), report.bucket() * kBucketSequences);
+        shard.chunks.erase(shard.chunks.lower_bound(begin.value()),
+                           shard.chunks.lower_bound(begin.value() + kBucketSequences));
+      }
       if (report.full_begin()) {
         shard = Shard{.listing = true, .chunks = {}};
       }
@@ -60,6 +69,15 @@ class ModelMaster {
     }
   }
 
+  // What all lists together sum up to.
+  ToldLists All() {
+    ToldLists all;
+    for (const auto& [id, shard] : shards_) {
+      all.digest += Digest(shard);
+      all.count += shard.chunks.size();
+    }
+    return all;
+  }
   const std::map<uint64_t, ReplicaFacts>& chunks(uint32_t shard) { return shards_[shard].chunks; }
   bool complete(uint32_t shard) { return shards_[shard].complete; }
   uint64_t reads = 0;
@@ -175,18 +193,140 @@ TEST_F(ReportBuilderTest, NoShardWaitsForALargeOne) {
   EXPECT_FALSE(master_.complete(1));
 }
 
-TEST_F(ReportBuilderTest, RotatesThroughTheDigestsOfQuietShards) {
+TEST_F(ReportBuilderTest, ANewStreamBeginsWithOffersOfWhatWasTold) {
+  Insert(ChunkHandle(ShardId(1), 1), Facts(100));
+  builder_.Start(ShardId(1));
+  EXPECT_FALSE(builder_.AllTold().has_value());
+  master_.Take(Build(10));
+  EXPECT_EQ(builder_.AllTold(), master_.All());
+  Insert(ChunkHandle(ShardId(1), 2), Facts(100));
+  builder_.Start(ShardId(1));
+  EXPECT_FALSE(builder_.AllTold().has_value()) << "nothing has been said on this stream";
+  const Reports offers = Build(10);
+  ASSERT_EQ(offers.size(), 1);
+  EXPECT_TRUE(offers[0].offer());
+  EXPECT_EQ(offers[0].replica_count(), 1u) << "what was told, not what is there";
+  master_.Take(offers);
+  EXPECT_EQ(builder_.AllTold(), master_.All());
+  const Reports changes = Build(10);
+  ASSERT_EQ(changes.size(), 1);
+  EXPECT_EQ(changes[0].replicas_size(), 1);
+  master_.Take(changes);
+}
+
+TEST_F(ReportBuilderTest, AListThatWasNotToldToItsEndIsBegunAgain) {
+  Insert(ChunkHandle(ShardId(1), 1), Facts(100));
+  Insert(ChunkHandle(ShardId(1), 2), Facts(100));
+  builder_.Start(ShardId(1));
+  Build(1);
+  builder_.Start(ShardId(1));
+  const Reports reports = Build(10);
+  ASSERT_EQ(reports.size(), 1);
+  EXPECT_TRUE(reports[0].full_begin() && reports[0].full_end());
+}
+
+TEST_F(ReportBuilderTest, TellsEveryDigestOnceWhenAsked) {
   for (uint32_t shard = 0; shard < 10; ++shard) {
     builder_.Start(ShardId(shard));
   }
   Build(100);
-  std::set<uint32_t> seen;
-  for (int round = 0; round < 4; ++round) {
-    for (const v1::ShardReport& report : Build(100, 3, true)) {
+  EXPECT_EQ(Build(100, 100, true).size(), 0) << "nobody asked";
+  v1::HeartbeatReply ask;
+  ask.set_tell_digests(true);
+  builder_.OnReply(ask);
+  std::multiset<uint32_t> seen;
+  for (int round = 0; builder_.HasNews(); ++round) {
+    ASSERT_LT(round, 5);
+    for (const v1::ShardReport& report : Build(100, 3)) {
       seen.insert(report.shard());
     }
   }
   EXPECT_EQ(seen.size(), 10u);
+  EXPECT_EQ(std::set<uint32_t>(seen.begin(), seen.end()).size(), 10u);
+}
+
+TEST_F(ReportBuilderTest, DigestsOfAllBucketsCountWhatIsThereNow) {
+  for (const uint64_t s : {uint64_t{1}, uint64_t{2}, kBucketSequences, 9 * kBucketSequences}) {
+    Insert(ChunkHandle(ShardId(1), s), Facts(100));
+  }
+  builder_.Start(ShardId(1));
+  master_.Take(Build(10));
+  Erase(ChunkHandle(ShardId(1), kBucketSequences));
+  SetState(ChunkHandle(ShardId(1), 2), ReplicaState::kVerified);
+  v1::HeartbeatReply ask;
+  ask.add_resync_shards(1);
+  ask.add_resync_shards(7);  // not reported
+  builder_.OnReply(ask);
+  EXPECT_FALSE(builder_.AllTold().has_value());
+  const Reports counted = Build(10);
+  ASSERT_EQ(counted.size(), 1);
+  EXPECT_TRUE(counted[0].all_buckets());
+  ASSERT_EQ(counted[0].buckets_size(), 2);
+  EXPECT_EQ(counted[0].buckets(0).replica_count(), 2u);
+  EXPECT_EQ(counted[0].buckets(1).bucket(), 9u);
+  EXPECT_EQ(counted[0].replica_count(), 3u);
+  EXPECT_EQ(builder_.AllTold()->count, 3u);
+  const Reports flags = Build(10);
+  ASSERT_EQ(flags.size(), 1) << "no digest shows that one was verified";
+  EXPECT_EQ(flags[0].removed_handles_size(), 0);
+  ASSERT_EQ(flags[0].replicas_size(), 1);
+  EXPECT_TRUE(flags[0].replicas(0).verified());
+}
+
+TEST_F(ReportBuilderTest, ABucketIsSentWholeAndSaysWhatHadChangedInIt) {
+  for (uint64_t s = 1; s <= 10; ++s) {
+    Insert(ChunkHandle(ShardId(1), s), Facts(100));
+    Insert(ChunkHandle(ShardId(1), 5 * kBucketSequences + s), Facts(100));
+  }
+  builder_.Start(ShardId(1));
+  master_.Take(Build(100));
+  Erase(ChunkHandle(ShardId(1), 5 * kBucketSequences + 3));
+  Insert(ChunkHandle(ShardId(1), 5 * kBucketSequences + 30), Facts(100));
+  v1::HeartbeatReply ask;
+  for (const uint64_t bucket : {uint64_t{5}, uint64_t{6}, uint64_t{1} << 60}) {
+    ask.add_resend_buckets()->set_shard(1);
+    ask.mutable_resend_buckets(ask.resend_buckets_size() - 1)->set_bucket(bucket);
+  }
+  builder_.OnReply(ask);
+  const Reports reports = Build(8192);
+  ASSERT_EQ(reports.size(), 2) << "there is no bucket 2^60";
+  EXPECT_EQ(reports[0].bucket(), 5u);
+  EXPECT_EQ(reports[0].replicas_size(), 10);
+  EXPECT_EQ(reports[1].bucket(), 6u);
+  EXPECT_EQ(reports[1].replicas_size(), 0);
+  master_.Take(reports);
+  EXPECT_FALSE(builder_.HasNews());
+  EXPECT_EQ(builder_.AllTold(), master_.All());
+}
+
+TEST_F(ReportBuilderTest, AMessageHoldsAPageOfReplicasAlsoInBuckets) {
+  for (uint64_t bucket = 0; bucket < 3; ++bucket) {
+    for (uint64_t s = 1; s <= 3000; ++s) {
+      Insert(ChunkHandle(ShardId(1), bucket * kBucketSequences + s), Facts(100));
+    }
+  }
+  builder_.Start(ShardId(1));
+  while (builder_.HasNews()) {
+    master_.Take(Build(8192));
+  }
+  v1::HeartbeatReply ask;
+  for (uint64_t bucket = 0; bucket < 3; ++bucket) {
+    ask.add_resend_buckets()->set_shard(1);
+    ask.mutable_resend_buckets(static_cast<int>(bucket))->set_bucket(bucket);
+  }
+  builder_.OnReply(ask);
+  int replicas = 0;
+  while (builder_.HasNews()) {
+    int in_message = 0;
+    const Reports reports = Build(8192);
+    master_.Take(reports);
+    for (const v1::ShardReport& report : reports) {
+      in_message += report.replicas_size();
+    }
+    EXPECT_LE(in_message, 8192);
+    replicas += in_message;
+  }
+  EXPECT_EQ(replicas, 9000);
 }
 
 TEST_F(ReportBuilderTest, CountsReadsOnce) {
@@ -201,8 +341,26 @@ TEST_F(ReportBuilderTest, CountsReadsOnce) {
   EXPECT_EQ(master_.reads, 2u);
 }
 
-// However pages, changes, restarts and limits fall together, the master's digest always equals the
-// reported one (ModelMaster checks each), and in the end it knows exactly what is there.
+// Of all kinds but resync_shards, whose answer needs further questions (list_sync_test).
+v1::HeartbeatReply RandomQuestion(Rng& rng, ShardId shard) {
+  v1::HeartbeatReply reply;
+  switch (rng.Below(3)) {
+    case 0:
+      reply.add_resend_shards(shard.value());
+      break;
+    case 1:
+      reply.add_resend_buckets()->set_shard(shard.value());
+      reply.mutable_resend_buckets(0)->set_bucket(rng.Below(2));
+      break;
+    case 2:
+      reply.set_tell_digests(true);
+      break;
+  }
+  return reply;
+}
+
+// However pages, changes, restarts, questions and limits fall together, the master's digest always
+// equals the reported one (ModelMaster checks each), and in the end it knows exactly what is there.
 TEST_F(ReportBuilderTest, ModelMasterAlwaysAgreesWithTheDigest) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
     SCOPED_TRACE(seed);
@@ -217,6 +375,9 @@ TEST_F(ReportBuilderTest, ModelMasterAlwaysAgreesWithTheDigest) {
       Reports reports;
       builder.Build(replicas_max, 1 + rng.Below(4), rng.OneIn(2), &reports);
       master.Take(reports);
+      if (const auto told = builder.AllTold()) {
+        ASSERT_EQ(*told, master.All());
+      }
     };
     for (int step = 0; step < 200; ++step) {
       const ChunkHandle handle(ShardId(static_cast<uint32_t>(rng.Below(3))), 1 + rng.Below(30));
@@ -242,6 +403,9 @@ TEST_F(ReportBuilderTest, ModelMasterAlwaysAgreesWithTheDigest) {
           builder.OnRead(handle);
           if (rng.OneIn(10)) {
             builder.Start(handle.shard());
+          }
+          if (rng.OneIn(10)) {
+            builder.OnReply(RandomQuestion(rng, handle.shard()));
           }
           break;
         default:

@@ -113,6 +113,80 @@ TEST_F(HeartbeatIntakeTest, OneStreamSpeaksForOneServer) {
   EXPECT_EQ(server(1).closed()->code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST_F(HeartbeatIntakeTest, OnlyAStreamsFirstMessageMustSayWhoSpeaks) {
+  StartServers(1);
+  const auto later = [&] {
+    v1::Heartbeat heartbeat = server(1).MakeHeartbeat(0);
+    heartbeat.clear_cluster_id();
+    heartbeat.clear_server_id();
+    heartbeat.clear_boot_epoch();
+    heartbeat.clear_incarnation();
+    heartbeat.clear_zone();
+    heartbeat.clear_address();
+    return heartbeat;
+  };
+  const std::string address = status(1).address();
+  const uint64_t before = view_.leader()->liveness.heartbeat_count(ServerIndex(1));
+  intake_.OnStreamHeartbeat(server(1).stream(), std::make_shared<v1::Heartbeat>(later()));
+  EXPECT_FALSE(server(1).closed().has_value());
+  EXPECT_EQ(view_.leader()->liveness.heartbeat_count(ServerIndex(1)), before + 1);
+  EXPECT_EQ(status(1).address(), address);
+  server(1).Disconnect();
+  const auto refused = [&](auto&& change) {
+    v1::Heartbeat first = server(1).MakeHeartbeat(0);
+    change(first);
+    server(1).Connect();
+    intake_.OnStreamHeartbeat(server(1).stream(), std::make_shared<v1::Heartbeat>(first));
+    return server(1).closed().value_or(absl::OkStatus());
+  };
+  const auto invalid = HasReason(v1::REASON_INVALID_ARGUMENT);
+  EXPECT_THAT(refused([](auto& h) { h.clear_server_id(); }), invalid);
+  EXPECT_THAT(refused([](auto& h) { h.clear_boot_epoch(); }), invalid);
+  EXPECT_THAT(refused([](auto& h) { h.clear_incarnation(); }), invalid);
+  EXPECT_THAT(refused([](auto& h) { h.clear_cluster_id(); }), HasReason(v1::REASON_WRONG_CLUSTER));
+  EXPECT_OK(refused([](auto&) {}));
+}
+
+TEST_F(HeartbeatIntakeTest, ASumThatDoesNotFitLeadsToTheListThatDiffers) {
+  StartServers(1);
+  server(1).Put(ChunkHandle(ShardId(2), 5));
+  server(1).Beat(kShards);
+  v1::Heartbeat idle = server(1).MakeHeartbeat(0);
+  idle.set_lists_digest(12345);
+  idle.set_lists_replica_count(1);
+  intake_.OnStreamHeartbeat(server(1).stream(), std::make_shared<v1::Heartbeat>(idle));
+  EXPECT_TRUE(server(1).last_answer.tell_digests());
+  v1::Heartbeat told = server(1).MakeHeartbeat(0);
+  told.add_shards()->set_shard(2);
+  told.mutable_shards(0)->set_digest(777);
+  told.mutable_shards(0)->set_replica_count(1);
+  intake_.OnStreamHeartbeat(server(1).stream(), std::make_shared<v1::Heartbeat>(told));
+  ASSERT_EQ(server(1).last_answer.resync_shards_size(), 1);
+  EXPECT_EQ(server(1).last_answer.resync_shards(0), 2u);
+  v1::Heartbeat buckets = server(1).MakeHeartbeat(0);
+  v1::ShardReport& counted = *buckets.add_shards();
+  counted.set_shard(2);
+  counted.set_all_buckets(true);
+  counted.add_buckets()->set_bucket(3);
+  counted.mutable_buckets(0)->set_replica_count(1);
+  intake_.OnStreamHeartbeat(server(1).stream(), std::make_shared<v1::Heartbeat>(buckets));
+  ASSERT_EQ(server(1).last_answer.resend_buckets_size(), 1);
+  EXPECT_EQ(server(1).last_answer.resend_buckets(0).shard(), 2u);
+  EXPECT_EQ(server(1).last_answer.resend_buckets(0).bucket(), 3u);
+}
+
+TEST_F(HeartbeatIntakeTest, HostileBucketsEndTheStream) {
+  StartServers(1);
+  v1::Heartbeat bad = server(1).MakeHeartbeat(0);
+  v1::ShardReport& report = *bad.add_shards();
+  report.set_shard(2);
+  report.set_all_buckets(true);
+  report.add_buckets()->set_bucket(~uint64_t{0});
+  intake_.OnStreamHeartbeat(server(1).stream(), std::make_shared<v1::Heartbeat>(bad));
+  ASSERT_TRUE(server(1).closed().has_value());
+  EXPECT_EQ(server(1).closed()->code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST_F(HeartbeatIntakeTest, LongListsAreTakenInSlicesAndCountAtOnce) {
   StartServers(1);
   for (uint64_t s = 1; s <= 20000; ++s) server(1).Put(ChunkHandle(ShardId(2), s));

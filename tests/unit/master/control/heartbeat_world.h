@@ -46,6 +46,7 @@ class FakeChunkServer final : public HeartbeatSink {
   }
   void Disconnect() { intake_.OnStreamEnded(std::exchange(stream_, 0)); }
   bool connected() const { return stream_ != 0; }
+  uint64_t stream() const { return stream_; }
   // Something to say before the next heartbeat is due.
   bool HasNews() const { return !results_.empty() || !changed_.empty() || !removed_.empty(); }
   // The next heartbeat lists everything.
@@ -110,6 +111,7 @@ class FakeChunkServer final : public HeartbeatSink {
   // --- HeartbeatSink ---
   void Answer(v1::HeartbeatReply reply) override {
     ++answers;
+    last_answer = reply;
     CarryOut(reply);
   }
   bool Push(v1::HeartbeatReply reply) override {
@@ -130,6 +132,7 @@ class FakeChunkServer final : public HeartbeatSink {
   bool is_small = false;      // so that what it holds shows in its used bytes
   bool no_placement = false;  // as registered
   int answers = 0;
+  v1::HeartbeatReply last_answer;
   int resends = 0;  // times a full list was asked for
   std::vector<v1::Command> commands;
   std::map<v1::Command::OrderCase, v1::Reason> refusals;  // what it cannot do, and why
@@ -163,7 +166,8 @@ class FakeChunkServer final : public HeartbeatSink {
     return report;
   }
   void CarryOut(const v1::HeartbeatReply& reply) {
-    if (reply.resend_shards_size() > 0) {
+    // It answers every question about its lists with the whole of them.
+    if (reply.resend_shards_size() + reply.resync_shards_size() > 0) {
       ++resends;
       full_list_due_ = true;
     }

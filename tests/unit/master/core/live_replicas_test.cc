@@ -18,6 +18,7 @@ SteadyTime At(double seconds) { return SteadyTime::FromOrigin(absl::Seconds(seco
 constexpr ServerIndex kA(1);
 constexpr ServerIndex kB(2);
 constexpr ShardId kShard(1);
+constexpr Liveness::Holder kProcess{1, 1};
 constexpr absl::Duration kPatience = absl::Seconds(10);
 
 ChunkHandle Handle(uint64_t sequence) { return ChunkHandle(kShard, sequence); }
@@ -77,11 +78,19 @@ class FakeServer {
   ReplicaDigest digest_;
 };
 
+absl::StatusOr<LiveReplicas::Ingested> TakeWhole(LiveReplicas& replicas, ServerIndex server,
+                                                 const v1::ShardReport& report, double t) {
+  LiveReplicas::Cursor cursor;
+  int64_t work = LiveReplicas::kNoBound;
+  return replicas.Ingest(server, report, cursor, work, At(t));
+}
+
 class LiveReplicasTest : public ::testing::Test {
  protected:
+  LiveReplicasTest() { BeginStream(0); }
   LiveReplicas::Ingested Take(const v1::ShardReport& report, double t = 1,
                               ServerIndex server = kA) {
-    const auto result = replicas_.Ingest(server, report, 0, report.replicas_size(), At(t));
+    const auto result = TakeWhole(replicas_, server, report, t);
     EXPECT_OK(result);
     return result.ok() ? *result : LiveReplicas::Ingested();
   }
@@ -95,9 +104,12 @@ class LiveReplicasTest : public ::testing::Test {
   bool Live(uint64_t sequence, ServerIndex server = kA) {
     return (Flags(sequence, server) & ChunkRecord::kLive) != 0;
   }
-  std::vector<ShardId> Resend(double t) {
-    return replicas_.ShardsToResend(kA, At(t), kPatience, 100);
+  void BeginStream(double t, Liveness::Holder holder = kProcess) {
+    replicas_.OnStreamBegan(kA, holder, At(t));
   }
+  LiveReplicas::Asks Asks(double t) { return replicas_.NextAsks(kA, At(t), kPatience, 100); }
+  // The shards whose full list is asked for.
+  std::vector<ShardId> Resend(double t) { return Asks(t).lists; }
   size_t Specials() { return replicas_.special_count(); }
 
   FakeCatalog catalog_{2};
@@ -128,11 +140,33 @@ TEST_F(LiveReplicasTest, ALongReportMayBeTakenInParts) {
     server_.Put(s);
   }
   const v1::ShardReport report = server_.Full(1000)[0];
-  for (int from = 0; from < 100; from += 30) {
+  LiveReplicas::Cursor cursor;
+  int turns = 0;
+  for (bool done = false; !done; ++turns) {
     EXPECT_FALSE(replicas_.IsComplete(kA, kShard));
-    ASSERT_OK(replicas_.Ingest(kA, report, from, std::min(from + 30, 100), At(1)));
+    int64_t work = 30 * LiveReplicas::kReplicaWork;
+    ASSERT_OK_AND_ASSIGN(const auto taken, replicas_.Ingest(kA, report, cursor, work, At(1)));
+    done = taken.done;
   }
+  EXPECT_GE(turns, 4);
   EXPECT_TRUE(replicas_.IsComplete(kA, kShard));
+}
+
+TEST_F(LiveReplicasTest, AShortListOverManyRecordsIsTakenInPartsToo) {
+  for (uint64_t s = 1; s <= 20000; ++s) catalog_.AddChunk(Handle(s), {1});
+  server_.Put(19999);
+  const v1::ShardReport report = server_.Full()[0];
+  LiveReplicas::Cursor cursor;
+  int turns = 0;
+  for (bool done = false; !done; ++turns) {
+    int64_t work = 1000;
+    ASSERT_OK_AND_ASSIGN(const auto taken, replicas_.Ingest(kA, report, cursor, work, At(1)));
+    EXPECT_GT(work, -1000) << "one turn does little more than it may";
+    done = taken.done;
+  }
+  EXPECT_GE(turns, 15);
+  EXPECT_TRUE(replicas_.IsComplete(kA, kShard));
+  EXPECT_TRUE(Live(19999));
 }
 
 TEST_F(LiveReplicasTest, ANewFullListIsDiffedBothWays) {
@@ -142,7 +176,7 @@ TEST_F(LiveReplicasTest, ANewFullListIsDiffedBothWays) {
   TakeFull();
   server_.Remove(1);
   server_.Put(3);
-  replicas_.OnStreamBegan(kA, At(2));
+  BeginStream(2);
   const auto page = server_.Full()[0];
   const auto result = Take(page, 3);
   EXPECT_EQ(result.appeared, 1u);
@@ -159,7 +193,7 @@ TEST_F(LiveReplicasTest, AListCutByTheStreamsEndIsAskedForAgain) {
   }
   const auto pages = server_.Full(2);
   Take(pages[0], 1);
-  replicas_.OnStreamBegan(kA, At(2));
+  BeginStream(2);
   Take(pages[1], 3);  // the rest alone is worth nothing
   EXPECT_FALSE(replicas_.IsComplete(kA, kShard));
   EXPECT_FALSE(replicas_.IsKnown(kA, kShard));
@@ -184,14 +218,14 @@ TEST_F(LiveReplicasTest, ChangesApplyOnTopAndTheDigestHolds) {
   EXPECT_EQ(replicas_.ReplicaCount(kA), 0u);
 }
 
-TEST_F(LiveReplicasTest, ADigestThatDoesNotFitAsksForTheListAtOnceButNotInALoop) {
+TEST_F(LiveReplicasTest, ADigestThatDoesNotFitIsAskedAboutAtOnceButNotInALoop) {
   TakeFull();
   server_.Put(1);
   server_.Put(2);
   Take(server_.Changes({1}, {}), 2);  // the change with 2 was lost
   EXPECT_FALSE(replicas_.IsComplete(kA, kShard));
   EXPECT_TRUE(replicas_.IsKnown(kA, kShard));
-  EXPECT_EQ(Resend(2), std::vector<ShardId>{kShard});
+  EXPECT_EQ(Asks(2).digests, std::vector<ShardId>{kShard}) << "nearly all of it fits";
   v1::ShardReport wrong = server_.Full()[0];
   wrong.set_digest(wrong.digest() + 1);
   Take(wrong, 3);
@@ -210,7 +244,7 @@ TEST_F(LiveReplicasTest, ACountThatDoesNotFitIsFoundToo) {
 TEST_F(LiveReplicasTest, ChangesBeforeTheFullListMeanNothing) {
   catalog_.AddChunk(Handle(1), {1});
   server_.Put(1);
-  replicas_.OnStreamBegan(kA, At(0));
+  BeginStream(0);
   Take(server_.Changes({1}, {}));
   EXPECT_FALSE(replicas_.IsComplete(kA, kShard));
   EXPECT_FALSE(Live(1));
@@ -295,32 +329,127 @@ TEST_F(LiveReplicasTest, ACompleteUnaryReportEmptiesTheShardsItDoesNotName) {
   server_.Put(1);
   TakeFull();
   const std::vector<ShardId> none;
-  EXPECT_EQ(replicas_.IngestEmptyLists(kA, none, At(2)).odd.size(), 1u);
+  LiveReplicas::EmptyCursor cursor;
+  int64_t work = LiveReplicas::kNoBound;
+  EXPECT_EQ(replicas_.IngestEmptyLists(kA, none, cursor, work, At(2)).odd.size(), 1u);
   EXPECT_FALSE(Live(1));
   EXPECT_TRUE(replicas_.IsComplete(kA, ShardId(0)));
   EXPECT_TRUE(replicas_.IsComplete(kA, kShard));
 }
 
-TEST_F(LiveReplicasTest, HostileReportsAreRefused) {
-  const auto refused = [&](auto&& change) {
-    v1::ShardReport report;
-    report.set_shard(kShard.value());
-    report.set_full_begin(true);
-    auto* r = report.add_replicas();
-    r->set_handle(Handle(1).value());
-    r->set_length_bytes(1);
-    change(report);
-    return replicas_.Ingest(kA, report, 0, 1, At(1));
+// --- offers and buckets (the whole conversation: list_sync_test)
+// ----------------------------------------------------------------
+
+v1::ShardReport OfferOf(const FakeServer& server) {
+  v1::ShardReport offer = server.Changes({}, {});
+  offer.set_offer(true);
+  return offer;
+}
+
+TEST_F(LiveReplicasTest, AnOfferOfWhatIsHeldCompletesTheListAtOnce) {
+  catalog_.AddChunk(Handle(1), {1});
+  server_.Put(1);
+  server_.Put(7);  // nobody knows this one
+  TakeFull();
+  BeginStream(2);
+  EXPECT_FALSE(replicas_.IsComplete(kA, kShard));
+  Take(OfferOf(server_), 3);
+  EXPECT_TRUE(replicas_.IsComplete(kA, kShard));
+  EXPECT_TRUE(Live(1));
+  server_.Remove(7);
+  Take(server_.Changes({}, {7}), 4);
+  EXPECT_TRUE(replicas_.IsComplete(kA, kShard)) << "changes build on it";
+}
+
+TEST_F(LiveReplicasTest, AnotherProcesssOfferIsNotBelieved) {
+  server_.Put(1);
+  TakeFull();
+  BeginStream(2, {2, 9});
+  Take(OfferOf(server_), 3);
+  EXPECT_FALSE(replicas_.IsComplete(kA, kShard));
+  EXPECT_EQ(Resend(3), std::vector<ShardId>{kShard}) << "what was verified was so by another";
+}
+
+TEST_F(LiveReplicasTest, AnOfferIsNotBelievedAfterAListThatWasCut) {
+  server_.Put(1);
+  server_.Put(2);
+  Take(server_.Full(1)[0], 1);
+  BeginStream(2);
+  Take(OfferOf(server_), 3);
+  EXPECT_EQ(Resend(3), std::vector<ShardId>{kShard});
+}
+
+TEST_F(LiveReplicasTest, AnOfferOfNothingIsAWholeList) {
+  catalog_.AddChunk(Handle(1), {1}).SetLiveFlags(kA, ChunkRecord::kLive);  // of an earlier term
+  BeginStream(1);
+  Take(OfferOf(server_), 2);
+  EXPECT_TRUE(replicas_.IsComplete(kA, kShard));
+  EXPECT_FALSE(Live(1));
+}
+
+TEST_F(LiveReplicasTest, BucketsThatDoNotComeLeadToTheFullList) {
+  catalog_.AddChunk(Handle(1), {1});
+  server_.Put(1);
+  TakeFull();
+  server_.Put(2);
+  BeginStream(2);
+  Take(OfferOf(server_), 3);
+  EXPECT_EQ(Asks(3).digests, std::vector<ShardId>{kShard});
+  EXPECT_TRUE(Asks(11.9).lists.empty());
+  EXPECT_EQ(Resend(13.5), (std::vector<ShardId>{ShardId(0), kShard}));
+  // Now digests, but of buckets that are never sent.
+  TakeFull(14);
+  BeginStream(15.5);
+  server_.Put(3);
+  Take(OfferOf(server_), 16);
+  EXPECT_EQ(Asks(24).digests, std::vector<ShardId>{kShard}) << "once within the patience";
+  v1::ShardReport buckets = server_.Changes({}, {});
+  buckets.set_all_buckets(true);
+  buckets.add_buckets()->set_replica_count(3);
+  Take(buckets, 25);
+  const auto asks = Asks(25);
+  EXPECT_TRUE(asks.digests.empty() && asks.lists.empty());
+  EXPECT_EQ(asks.buckets, (std::vector<std::pair<ShardId, uint64_t>>{{kShard, 0}}));
+  EXPECT_TRUE(Asks(26).buckets.empty()) << "once";
+  Take(server_.Changes({3}, {}), 34);  // a change is no bucket
+  EXPECT_EQ(Resend(35.5).back(), kShard);
+}
+
+TEST_F(LiveReplicasTest, BucketsThatLeadNowhereLeadToTheFullList) {
+  server_.Put(1);
+  TakeFull();
+  server_.Put(2);
+  BeginStream(2);
+  Take(OfferOf(server_), 3);
+  EXPECT_EQ(Asks(3).digests.size(), 1u);
+  v1::ShardReport buckets = server_.Changes({}, {});
+  buckets.set_all_buckets(true);
+  buckets.add_buckets()->set_replica_count(2);
+  Take(buckets, 4);
+  EXPECT_EQ(Asks(4).buckets.size(), 1u);
+  v1::ShardReport bucket = server_.Changes({1}, {});  // it says that it holds less than it counted
+  bucket.set_whole_bucket(true);
+  Take(bucket, 5);
+  EXPECT_FALSE(replicas_.IsComplete(kA, kShard));
+  EXPECT_EQ(Resend(13).back(), kShard);
+}
+
+TEST_F(LiveReplicasTest, TheSumOfAllListsIsComparedOnlyWhenAllAreComplete) {
+  server_.Put(1);
+  TakeFull();
+  const auto wants = [&](uint64_t digest, uint64_t count, double t) {
+    return replicas_.WantsAllDigests(kA, digest, count, At(t), kPatience);
   };
-  EXPECT_OK(refused([](v1::ShardReport&) {}));
-  const auto code = absl::StatusCode::kInvalidArgument;
-  EXPECT_THAT(refused([](auto& r) { r.set_shard(2); }), StatusIs(code));
-  EXPECT_THAT(refused([](auto& r) { r.set_shard(0xFFFFFFFF); }), StatusIs(code));
-  EXPECT_THAT(refused([](auto& r) { r.mutable_replicas(0)->set_handle(5); }), StatusIs(code));
-  EXPECT_THAT(refused([](auto& r) { r.mutable_replicas(0)->set_handle(Handle(0).value()); }),
-              StatusIs(code));
-  EXPECT_THAT(refused([](auto& r) { r.mutable_replicas(0)->set_length_bytes(MiB(64) + 1); }),
-              StatusIs(code));
+  const v1::ShardReport said = server_.Changes({}, {});
+  EXPECT_FALSE(wants(1, 1, 1)) << "shard 0 has not been heard";
+  v1::ShardReport empty;
+  empty.set_full_begin(true);
+  empty.set_full_end(true);
+  Take(empty, 2);
+  EXPECT_FALSE(wants(said.digest(), 1, 2));
+  EXPECT_TRUE(wants(said.digest() + 1, 1, 3));
+  EXPECT_FALSE(wants(said.digest(), 2, 4)) << "asked a moment ago";
+  EXPECT_TRUE(wants(said.digest(), 2, 13));
 }
 
 TEST_F(LiveReplicasTest, ShardsOfOtherGroupsAreIgnored) {
@@ -345,7 +474,7 @@ TEST_F(LiveReplicasTest, AgreesWithTheServerThroughRandomHistories) {
     std::vector<v1::ShardReport> pages;  // of a list under way
     std::vector<uint64_t> changed, removed;
     double now = 1;
-    replicas.OnStreamBegan(kA, At(now));
+    replicas.OnStreamBegan(kA, kProcess, At(now));
     for (int step = 0; step < 400; ++step) {
       now += 0.5;
       const uint64_t s = rng.Between(1, 30);
@@ -376,24 +505,25 @@ TEST_F(LiveReplicasTest, AgreesWithTheServerThroughRandomHistories) {
         case 4:
         case 5:  // a heartbeat
           if (!pages.empty()) {
-            ASSERT_OK(replicas.Ingest(kA, pages[0], 0, pages[0].replicas_size(), At(now)));
+            ASSERT_OK(TakeWhole(replicas, kA, pages[0], now));
             pages.erase(pages.begin());
           } else {
             const auto report = server.Changes(changed, removed);
-            ASSERT_OK(replicas.Ingest(kA, report, 0, report.replicas_size(), At(now)));
+            ASSERT_OK(TakeWhole(replicas, kA, report, now));
             changed.clear();
             removed.clear();
           }
           break;
         case 6:  // the stream breaks
           if (!rng.OneIn(4)) break;
-          replicas.OnStreamBegan(kA, At(now));
+          replicas.OnStreamBegan(kA, kProcess, At(now));
           pages = server.Full(rng.Between(1, 7));
           changed.clear();
           removed.clear();
           break;
-        case 7:
-          if (!replicas.ShardsToResend(kA, At(now), absl::Seconds(1), 9).empty()) {
+        case 7:  // it answers every question with its full list, as it may
+          if (const auto asks = replicas.NextAsks(kA, At(now), absl::Seconds(1), 9);
+              !asks.lists.empty() || !asks.digests.empty()) {
             pages = server.Full(rng.Between(1, 7));
             changed.clear();
             removed.clear();

@@ -39,7 +39,9 @@ class PlannersTest : public ::testing::Test {
     }
     report.set_digest(digest.value());
     report.set_replica_count(sequences.size());
-    const auto result = replicas_.Ingest(server, report, 0, report.replicas_size(), At(now_));
+    LiveReplicas::Cursor cursor;
+    int64_t work = LiveReplicas::kNoBound;
+    const auto result = replicas_.Ingest(server, report, cursor, work, At(now_));
     ASSERT_OK(result);
     locations_.Note(result->odd);
     ++heartbeats_[server];
@@ -114,7 +116,7 @@ TEST_F(GarbagePlannerTest, EveryGateHoldsItBack) {
     EXPECT_TRUE(Garbage().empty()) << LivenessName(state);
   }
   states_[kA] = LivenessState::kAlive;
-  replicas_.OnStreamBegan(kA, At(2));
+  replicas_.OnStreamBegan(kA, {1, 1}, At(2));
   EXPECT_TRUE(Garbage().empty()) << "its list on the new stream is to come";
   Report(kA, {3});
   EXPECT_EQ(Garbage(), std::vector<uint64_t>{3});
