@@ -1,15 +1,35 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/master/control/cluster_pictures.h"
 
-#include <algorithm>
 #include <utility>
 #include <vector>
 
 namespace ballast::master {
 
-ClusterView ClusterPictures::Servers() const {
+void ClusterPictures::NoticeTerm() {
+  const RaftTerm term = view_.leader()->term();
+  if (std::exchange(term_, term) != term) {
+    kept_.clear();
+    servers_.reset();
+  }
+}
+
+const ClusterView& ClusterPictures::Servers() {
+  NoticeTerm();
+  const uint64_t registry = view_.directory().registry().version();
+  const uint64_t facts = view_.leader()->facts_version();
+  if (!servers_.has_value() || servers_registry_ != registry || servers_facts_ != facts) {
+    servers_ = MakeServers();
+    servers_registry_ = registry;
+    servers_facts_ = facts;
+  }
+  return *servers_;
+}
+
+ClusterView ClusterPictures::MakeServers() const {
   const LeaderState& leader = *view_.leader();
   std::vector<ServerView> servers;
+  servers.reserve(static_cast<size_t>(view_.directory().registry().servers_size()));
   for (const v1::RegisteredServer& entry : view_.directory().registry().servers()) {
     if (entry.state() == v1::SERVER_STATE_REMOVED) {
       continue;
@@ -41,26 +61,13 @@ const ShardLens* ClusterPictures::LensOf(ShardId shard) {
   if (trims == nullptr || !leader.IsSettled(shard)) {
     return nullptr;
   }
-  if (std::exchange(term_, leader.term()) != leader.term()) {
-    kept_.clear();
-  }
-  // A server that registers later has reported nothing, so the number of servers counts too.
-  const uint64_t version =
-      leader.replicas.KnownVersion(shard) +
-      (uint64_t{1} << 32) * static_cast<uint64_t>(view_.directory().registry().servers_size());
+  NoticeTerm();
+  const uint64_t version = leader.replicas.KnownVersion(shard);
   Kept& kept = kept_[shard];
   if (kept.version != version) {
     kept.version = version;
     kept.lens.shard = shard;
-    uint32_t last = 0;
-    for (const v1::RegisteredServer& entry : view_.directory().registry().servers()) {
-      last = std::max(last, entry.server_index());
-    }
-    kept.lens.known.assign(last + 1, false);
-    for (const v1::RegisteredServer& entry : view_.directory().registry().servers()) {
-      kept.lens.known[entry.server_index()] =
-          leader.replicas.IsKnown(ServerIndex(entry.server_index()), shard);
-    }
+    kept.lens.known = leader.replicas.KnownServers(shard);
   }
   kept.lens.trims = trims;
   return &kept.lens;

@@ -3,10 +3,13 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/strings/string_view.h"
 #include "common/types/ids.h"
 
 namespace ballast::master {
@@ -25,46 +28,48 @@ struct ServerView {
   friend bool operator==(const ServerView&, const ServerView&) = default;
 };
 
-// All registered servers at one moment: an immutable value, the input of planners.
+// All registered servers at one moment: an immutable value, the input of planners. Copies share it.
 class ClusterView {
  public:
-  explicit ClusterView(std::vector<ServerView> servers) : servers_(std::move(servers)) {
-    uint32_t last = 0;
-    for (const ServerView& server : servers_) {
-      last = std::max(last, server.server.value());
-    }
-    position_.assign(last + 1, -1);
-    zone_.reserve(servers_.size());
-    std::vector<std::string> zones;
-    for (size_t i = 0; i < servers_.size(); ++i) {
-      position_[servers_[i].server.value()] = static_cast<int32_t>(i);
-      const auto it = std::find(zones.begin(), zones.end(), servers_[i].zone);
-      zone_.push_back(static_cast<uint32_t>(it - zones.begin()));
-      if (it == zones.end()) {
-        zones.push_back(servers_[i].zone);
-      }
-    }
-  }
+  explicit ClusterView(std::vector<ServerView> servers)
+      : all_(std::make_shared<const All>(std::move(servers))) {}
 
-  const std::vector<ServerView>& servers() const { return servers_; }
-  size_t size() const { return servers_.size(); }
-  const ServerView& at(size_t position) const { return servers_[position]; }
+  const std::vector<ServerView>& servers() const { return all_->servers; }
+  size_t size() const { return all_->servers.size(); }
+  const ServerView& at(size_t position) const { return all_->servers[position]; }
 
   // Position in servers(), -1 if it is not there. O(1).
   int PositionOf(ServerIndex server) const {
-    return server.value() < position_.size() ? position_[server.value()] : -1;
+    return server.value() < all_->position.size() ? all_->position[server.value()] : -1;
   }
   const ServerView* Find(ServerIndex server) const {
     const int position = PositionOf(server);
-    return position < 0 ? nullptr : &servers_[static_cast<size_t>(position)];
+    return position < 0 ? nullptr : &at(static_cast<size_t>(position));
   }
   // A small number for the zone of the server at this position; equal zones have equal numbers.
-  uint32_t ZoneAt(size_t position) const { return zone_[position]; }
+  uint32_t ZoneAt(size_t position) const { return all_->zone[position]; }
 
  private:
-  std::vector<ServerView> servers_;
-  std::vector<int32_t> position_;  // by server index
-  std::vector<uint32_t> zone_;     // by position
+  struct All {
+    explicit All(std::vector<ServerView> of) : servers(std::move(of)) {
+      uint32_t last = 0;
+      for (const ServerView& server : servers) {
+        last = std::max(last, server.server.value());
+      }
+      position.assign(last + 1, -1);
+      zone.reserve(servers.size());
+      absl::flat_hash_map<absl::string_view, uint32_t> zones;
+      for (size_t i = 0; i < servers.size(); ++i) {
+        position[servers[i].server.value()] = static_cast<int32_t>(i);
+        const auto number = static_cast<uint32_t>(zones.size());
+        zone.push_back(zones.try_emplace(servers[i].zone, number).first->second);
+      }
+    }
+    const std::vector<ServerView> servers;
+    std::vector<int32_t> position;  // by server index
+    std::vector<uint32_t> zone;     // by position
+  };
+  std::shared_ptr<const All> all_;
 };
 
 }  // namespace ballast::master

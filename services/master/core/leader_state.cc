@@ -2,6 +2,7 @@
 #include "services/master/core/leader_state.h"
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 namespace ballast::master {
@@ -59,6 +60,7 @@ std::vector<ServerIndex> LeaderState::OnRegistryChanged(SteadyTime now) {
       ledger.ForgetServer(index);
       reports_.erase(index);
       promised_.erase(index);
+      ++facts_version_;
       removed.push_back(index);
     }
   }
@@ -148,26 +150,48 @@ ServerCensus LeaderState::Census() const {
   return census;
 }
 
+void LeaderState::Promised::DropFirst() {
+  bytes -= chunks.front().second;
+  chunks.pop_front();
+}
+
 void LeaderState::Promise(ServerIndex server, uint64_t bytes, SteadyTime now) {
   Promised& promised = promised_[server];
   promised.chunks.emplace_back(now + liveness.limits().interval * 3, bytes);
   promised.bytes += bytes;
+  ++facts_version_;
 }
 
 void LeaderState::KeepPromises(ServerIndex server, uint64_t count) {
   const auto it = promised_.find(server);
-  for (; it != promised_.end() && count > 0 && !it->second.chunks.empty(); --count) {
-    it->second.bytes -= it->second.chunks.front().second;
-    it->second.chunks.pop_front();
+  if (it == promised_.end() || count == 0) {
+    return;
   }
+  for (; count > 0 && !it->second.chunks.empty(); --count) {
+    it->second.DropFirst();
+  }
+  if (it->second.chunks.empty()) {
+    promised_.erase(it);
+  }
+  ++facts_version_;
 }
 
 void LeaderState::ExpirePromises(SteadyTime now) {
-  for (auto& [server, promised] : promised_) {
+  for (auto it = promised_.begin(); it != promised_.end();) {
+    Promised& promised = it->second;
     while (!promised.chunks.empty() && promised.chunks.front().first <= now) {
-      promised.bytes -= promised.chunks.front().second;
-      promised.chunks.pop_front();
+      promised.DropFirst();
+      ++facts_version_;
     }
+    it = promised.chunks.empty() ? promised_.erase(it) : std::next(it);
+  }
+}
+
+void LeaderState::SetReport(ServerIndex server, ServerReport report) {
+  ServerReport& known = reports_[server];
+  if (known != report) {
+    known = std::move(report);
+    ++facts_version_;
   }
 }
 

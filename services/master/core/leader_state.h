@@ -36,6 +36,7 @@ struct ServerReport {
   v1::ServerHealth health = v1::SERVER_HEALTH_UNSPECIFIED;
   std::string health_text;
   std::string address;
+  friend bool operator==(const ServerReport&, const ServerReport&) = default;
 };
 
 // Everything a leader knows only from heartbeats, and only for its term: made when the term begins,
@@ -74,7 +75,9 @@ class LeaderState {
 
   // Null if it has not reported in this term.
   const ServerReport* FindReport(ServerIndex server) const;
-  void SetReport(ServerIndex server, ServerReport report) { reports_[server] = std::move(report); }
+  void SetReport(ServerIndex server, ServerReport report);
+  // Changes whenever what FindReport, FreeBytes or liveness say of some server may have changed.
+  uint64_t facts_version() const { return facts_version_ + liveness.transition_count(); }
 
   // Where the server can be reached: as it said itself, else as registered.
   const std::string& AddressOf(const v1::RegisteredServer& server) const;
@@ -90,6 +93,7 @@ class LeaderState {
 
  private:
   struct Promised {
+    void DropFirst();
     std::deque<std::pair<SteadyTime, uint64_t>> chunks;  // until when, bytes
     uint64_t bytes = 0;
   };
@@ -97,7 +101,8 @@ class LeaderState {
   const RaftTerm term_;
   const ServerDirectory& directory_;
   absl::btree_map<ServerIndex, ServerReport> reports_;
-  absl::btree_map<ServerIndex, Promised> promised_;
+  absl::btree_map<ServerIndex, Promised> promised_;  // with at least one promise
+  uint64_t facts_version_ = 0;
   absl::btree_set<ShardId> settled_;
   absl::btree_map<ShardId, ServerIndex> waits_for_;  // a server that was found to keep it unsettled
 };

@@ -46,6 +46,11 @@ const LiveReplicas::List* LiveReplicas::FindList(ServerIndex server, ShardId sha
 void LiveReplicas::OnServerForgotten(ServerIndex server) {
   servers_.erase(server);
   ++known_of_all_;
+  for (auto& [shard, known] : known_) {
+    if (server.value() < known.servers.size()) {
+      known.servers[server.value()] = false;
+    }
+  }
   for (auto it = specials_.begin(); it != specials_.end();) {
     it = it->first.second == server ? specials_.erase(it) : std::next(it);
   }
@@ -231,7 +236,9 @@ void LiveReplicas::OnShardReplaced(ShardId shard) {
     known.lists.erase(shard);
     known.summed = false;
   }
-  ++known_versions_[shard];
+  Known& known_here = known_[shard];
+  ++known_here.version;
+  known_here.servers.clear();
   auto it = specials_.lower_bound({ChunkHandle(shard, 0), ServerIndex(0)});
   while (it != specials_.end() && it->first.first.shard() == shard) {
     it = specials_.erase(it);
@@ -250,9 +257,27 @@ bool LiveReplicas::IsKnown(ServerIndex server, ShardId shard) const {
   return list != nullptr && list->known;
 }
 
+void LiveReplicas::SetKnown(ServerIndex server, ShardId shard, List& list) {
+  if (std::exchange(list.known, true)) {
+    return;
+  }
+  Known& known = known_[shard];
+  ++known.version;
+  if (known.servers.size() <= server.value()) {
+    known.servers.resize(server.value() + 1);
+  }
+  known.servers[server.value()] = true;
+}
+
 uint64_t LiveReplicas::KnownVersion(ShardId shard) const {
-  const auto it = known_versions_.find(shard);
-  return known_of_all_ + (it == known_versions_.end() ? 0 : it->second);
+  const auto it = known_.find(shard);
+  return known_of_all_ + (it == known_.end() ? 0 : it->second.version);
+}
+
+const std::vector<bool>& LiveReplicas::KnownServers(ShardId shard) const {
+  static const auto& kNone = *new std::vector<bool>();
+  const auto it = known_.find(shard);
+  return it == known_.end() ? kNone : it->second.servers;
 }
 
 uint64_t LiveReplicas::ReplicaCount(ServerIndex server) const {

@@ -136,6 +136,8 @@ class LiveReplicas {
   bool IsKnown(ServerIndex server, ShardId shard) const;
   // Changes whenever IsKnown changes for some server and this shard.
   uint64_t KnownVersion(ShardId shard) const;
+  // IsKnown by server index; servers beyond its end are not known. Valid until the next change.
+  const std::vector<bool>& KnownServers(ShardId shard) const;
   // Replicas the server reported, of this group's shards.
   uint64_t ReplicaCount(ServerIndex server) const;
   // What the server says it holds of this handle.
@@ -244,8 +246,14 @@ class LiveReplicas {
 
   ChunkCatalog& catalog_;
   absl::btree_map<ServerIndex, Server> servers_;
+  // The lists' `known` again, by shard.
+  struct Known {
+    uint64_t version = 0;
+    std::vector<bool> servers;  // by index
+  };
+  void SetKnown(ServerIndex server, ShardId shard, List& list);
   uint64_t known_of_all_ = 1;  // counts what concerns every shard
-  absl::btree_map<ShardId, uint64_t> known_versions_;
+  absl::btree_map<ShardId, Known> known_;
   struct SpecialReplica {
     ReplicaFacts facts;
     bool verified = false;

@@ -159,9 +159,7 @@ void LiveReplicas::Settle(Scope& at, uint64_t digest, uint64_t count, Stage othe
   }
   Want(at.list, Stage::kComplete);
   at.list.based = true;
-  if (!std::exchange(at.list.known, true)) {
-    ++known_versions_[at.shard];
-  }
+  SetKnown(at.server, at.shard, at.list);
 }
 
 absl::StatusOr<LiveReplicas::Ingested> LiveReplicas::Ingest(ServerIndex server,

@@ -19,6 +19,7 @@ absl::Duration Liveness::ObservedAt(SteadyTime now) const {
 void Liveness::Change(ServerIndex index, Server& server, LivenessState to) {
   if (server.state != to) {
     transitions_.push_back({index, server.state, to});
+    ++transition_count_;
     server.state = to;
   }
 }

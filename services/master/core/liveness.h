@@ -127,6 +127,8 @@ class Liveness {
 
   // Changes since the last call, in order.
   std::vector<Transition> TakeTransitions();
+  // How many changes there have been.
+  uint64_t transition_count() const { return transition_count_; }
 
   // kDead for servers that were never registered: they do not count.
   LivenessState state(ServerIndex server) const;
@@ -158,6 +160,7 @@ class Liveness {
   absl::Duration observed_ = absl::ZeroDuration();  // at last_tick_
   absl::btree_map<ServerIndex, Server> servers_;
   std::vector<Transition> transitions_;
+  uint64_t transition_count_ = 0;
 };
 
 absl::string_view LivenessName(LivenessState state);
