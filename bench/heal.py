@@ -119,7 +119,8 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--folders", default=f"/dev/shm,{TOP / 'build'}")
-    parser.add_argument("--mbps", type=int, default=60, help="the limits to be kept")
+    parser.add_argument("--mbps", type=int, default=60,
+                        help="the limits to be kept, once each; half of it with small chunks")
     parser.add_argument("--only", choices=("large", "small", "limits"), help="a part of it")
     parser.add_argument("--quick", action="store_true", help="small and once: does it work at all?")
     parser.add_argument("--json", action="store_true")
@@ -130,9 +131,9 @@ def main():
     loads = {
         "large, 64 MiB": ({"objects": 32 // scale, "object_bytes": 64 * MIB,
                            "chunk_bytes": 64 * MIB}, 2),
-        "small, 64 KiB": ({"objects": 8 // scale, "object_bytes": 64 * MIB,
+        "small, 64 KiB": ({"objects": 8 // scale, "object_bytes": 32 * MIB,
                            "chunk_bytes": 64 * KIB}, 8),
-        "small, 8 KiB": ({"objects": 6000 // scale, "object_bytes": 8 * KIB, "chunk_bytes": 64 * KIB,
+        "small, 8 KiB": ({"objects": 4000 // scale, "object_bytes": 8 * KIB, "chunk_bytes": 64 * KIB,
                           "threads": 32}, 8),
     }
     result = {"copies": [], "limits": []}
@@ -149,7 +150,7 @@ def main():
                             "chunk_bytes": 16 * MIB}, arguments.mbps),
                 ("64 KiB", {"objects": 8 // scale, "object_bytes": 32 * MIB,
                             "chunk_bytes": 64 * KIB}, arguments.mbps // 2)):
-            result["limits"] += limits(folders[0], name, load, mbps, pairs)
+            result["limits"] += limits(folders[0], name, load, mbps, 1)
     result["seconds"] = time.monotonic() - begin
     if arguments.json:
         print(json.dumps(result, indent=1))
