@@ -226,8 +226,12 @@ void LiveView::OnChunkAdded(ChunkHandle handle, ChunkRecord& record) {
   }
 }
 
-void LiveView::OnLocationsChanged(ChunkHandle, ChunkRecord&) {
-  // Live flags stay as reported, whatever the log says of locations.
+void LiveView::OnLocationsChanged(ChunkHandle handle, ChunkRecord& record) {
+  // Live flags stay as reported, whatever the log says of locations. But with a location a slot may
+  // have gone that a reported replica found taken.
+  if (leader_ != nullptr) {
+    leader_->replicas.OnChunkAdded(handle, record);
+  }
 }
 
 void LiveView::OnTrimsChanged(ChunkHandle handle) {

@@ -167,6 +167,7 @@ void LiveReplicas::SweepWindow(Scope& at, uint64_t begin, uint64_t end, bool cou
       forget(handle, FactsIn(record, flags));
     }
     record.SetLiveFlags(at.server, 0);
+    OnChunkAdded(handle, record);  // its slot may be what another one's waited for
     at.out.odd.push_back(handle);
   });
 }

@@ -324,6 +324,23 @@ TEST_F(LiveReplicasTest, MoreHoldersThanSlotsAreStillAccountedFor) {
   EXPECT_TRUE(replicas_.IsComplete(kA, kShard));
 }
 
+TEST_F(LiveReplicasTest, AHolderThatFoundNoSlotGetsOneThatIsFreed) {
+  ChunkRecord& record = catalog_.AddChunk(Handle(1), {11, 12, 13, 14, 15});
+  record.SetLiveFlags(ServerIndex(17), ChunkRecord::kLive);
+  FakeServer other;
+  other.Put(1);
+  replicas_.OnStreamBegan(ServerIndex(16), kProcess, At(0));
+  Take(other.Full()[0], 1, ServerIndex(16));
+  server_.Put(1);
+  TakeFull();
+  ASSERT_FALSE(Live(1));
+  other.Remove(1);
+  Take(other.Changes({}, {1}), 2, ServerIndex(16));
+  EXPECT_TRUE(Live(1));
+  EXPECT_EQ(Specials(), 0u);
+  EXPECT_TRUE(replicas_.IsComplete(kA, kShard));
+}
+
 TEST_F(LiveReplicasTest, ACompleteUnaryReportEmptiesTheShardsItDoesNotName) {
   catalog_.AddChunk(Handle(1), {1});
   server_.Put(1);
