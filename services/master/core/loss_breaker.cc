@@ -37,14 +37,16 @@ void LossBreaker::Release() {
 
 // Some window of `within` has enough of them.
 bool LossBreaker::ShouldOpen() const {
-  for (auto first = silent_.begin(); first != silent_.end(); ++first) {
-    size_t servers = 0;
-    double share = 0;
-    for (auto it = first; it != silent_.end() && it->since - first->since <= limits_.within; ++it) {
-      ++servers;
-      share += it->share;
+  auto first = silent_.begin();
+  double share = 0;
+  for (auto last = silent_.begin(); last != silent_.end(); ++last) {
+    share += last->share;
+    for (; last->since - first->since > limits_.within; ++first) {
+      share -= first->share;
     }
-    if (servers >= limits_.servers_min && share >= limits_.capacity_share) {
+    const auto servers = static_cast<size_t>(last - first) + 1;
+    // What was taken off again may leave a hair.
+    if (servers >= limits_.servers_min && share >= limits_.capacity_share - 1e-9) {
       return true;
     }
   }
