@@ -4,5 +4,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . cmake/dev/lib.sh
-build release shardctl master ballast meta_bench heartbeats_bench replica_memory_bench >&2
+build release shardctl master chunkserver ballast meta_bench heartbeats_bench replica_memory_bench >&2
 exec python3 bench/heartbeats.py "$@"

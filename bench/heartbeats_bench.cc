@@ -254,6 +254,9 @@ void RunBeat(const HeartbeatsOptions& options) {
     target.master = options.address;
   } else {
     Register(options, options.servers);
+    // The first ones have been silent for long by now.
+    Say(nlohmann::json{{"phase", "registered"}}.dump());
+    Await();
   }
   Counts counts;
   std::vector<std::shared_ptr<grpc::Channel>> channels;

@@ -52,39 +52,33 @@ class ShardFiller {
     v1::OpenSessionsRequest open;
     open.add_shards(shard_);
     session_ = Call<v1::OpenSessionsResponse>(&v1::Master::Stub::OpenSessions, open).session_ids(0);
+    const std::string key = KeyInShard();
     std::vector<ChunkHandle> all;
-    v1::BeginWriteRequest begin;
-    *begin.mutable_request() = NextRequest();
-    begin.set_key(KeyInShard());
-    begin.set_wanted_replicas(1);
-    begin.set_chunk_bytes(kLengthBytes);
-    begin.set_no_placement(true);
-    const uint64_t draft =
-        Call<v1::BeginWriteResponse>(&v1::Master::Stub::BeginWrite, begin).draft_id();
     while (all.size() < chunks) {
-      v1::AllocateChunksRequest allocate;
-      *allocate.mutable_request() = NextRequest();
-      allocate.set_draft_id(draft);
-      allocate.set_chunk_count(
+      // A draft each: only what begins a write gives handles without asking for servers.
+      v1::BeginWriteRequest begin;
+      *begin.mutable_request() = NextRequest();
+      begin.set_key(key);
+      begin.set_wanted_replicas(1);
+      begin.set_chunk_count(
           static_cast<uint32_t>(std::min<uint64_t>(kAllocateChunksMax, chunks - all.size())));
-      allocate.set_chunk_bytes(kLengthBytes);
-      Seal(draft, Call<v1::AllocateChunksResponse>(&v1::Master::Stub::AllocateChunks, allocate),
-           all);
+      begin.set_chunk_bytes(kLengthBytes);
+      begin.set_no_placement(true);
+      Seal(Call<v1::BeginWriteResponse>(&v1::Master::Stub::BeginWrite, begin), all);
     }
     return all;
   }
 
  private:
-  void Seal(uint64_t draft, const v1::AllocateChunksResponse& allocated,
-            std::vector<ChunkHandle>& all) {
+  void Seal(const v1::BeginWriteResponse& begun, std::vector<ChunkHandle>& all) {
     v1::SealChunksRequest seal;
     *seal.mutable_request() = NextRequest();
-    seal.set_draft_id(draft);
-    for (const v1::ChunkPlacement& placed : allocated.chunks()) {
+    seal.set_draft_id(begun.draft_id());
+    for (const v1::ChunkPlacement& placed : begun.chunks()) {
       const ChunkHandle handle(placed.handle());
       v1::SealedChunk& chunk = *seal.add_chunks();
       chunk.set_handle(handle.value());
-      chunk.set_position(all.size());
+      chunk.set_position(static_cast<uint64_t>(seal.chunks_size() - 1));
       chunk.set_length_bytes(kLengthBytes);
       chunk.set_crc32c(FactsOf(handle).crc32c.value);
       chunk.add_server_indexes(server_);
