@@ -26,10 +26,12 @@ struct EmbeddedBackendOptions {
   // Overfull servers are levelled in the background, as in a cluster of chunk servers
   // (core/told_usage.h says how full the servers of messages are taken to be).
   bool auto_rebalance = false;
+  std::string pool = "default";  // of add_server, remove_server, get_server
 };
 
 struct RemoteBackendOptions {
   std::vector<std::string> cluster;  // HOST:PORT of shardctl's members, at least one
+  std::string pool = "default";      // of add_server, remove_server, get_server
 };
 
 // Both are called on a thread of their own while messages are already being read, so they may take

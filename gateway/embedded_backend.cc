@@ -19,10 +19,6 @@ namespace {
 constexpr absl::Duration kPatience = absl::Seconds(10);
 constexpr absl::Duration kDeletePatience = absl::Seconds(5);
 
-absl::Status NotOffered(absl::string_view what) {
-  return absl::UnimplementedError(absl::StrCat(what, " is not supported yet"));
-}
-
 }  // namespace
 
 // --- start and stop ------------------------------------------------------------------------------
@@ -66,6 +62,7 @@ absl::Status EmbeddedBackend::Open() {
   values_ = std::make_unique<ValueStore>(
       *client_, ValueStoreOptions{.reserved_prefix = std::string(kAdoptedKeyPrefix),
                                   .value_bytes_max = kInlineBytesMax});
+  pool_ = std::make_unique<ServerPool>(client_->controller(), options_.pool);
   return absl::OkStatus();
 }
 
@@ -266,17 +263,17 @@ absl::Status EmbeddedBackend::CompareAndSet(const std::string& key, const std::s
   return values_->CompareAndSet(key, from, to);
 }
 
-absl::StatusOr<std::vector<std::string>> EmbeddedBackend::AddServer(const std::string&,
-                                                                    std::optional<double>) {
-  return NotOffered("add_server");
+absl::StatusOr<std::vector<std::string>> EmbeddedBackend::AddServer(const std::string& server,
+                                                                    std::optional<double> weight) {
+  return pool_->AddServer(server, weight);
 }
 
-absl::StatusOr<std::vector<std::string>> EmbeddedBackend::RemoveServer(const std::string&) {
-  return NotOffered("remove_server");
+absl::StatusOr<std::vector<std::string>> EmbeddedBackend::RemoveServer(const std::string& server) {
+  return pool_->RemoveServer(server);
 }
 
-absl::StatusOr<std::vector<std::string>> EmbeddedBackend::Route(const std::string&) {
-  return NotOffered("get_server");
+absl::StatusOr<std::vector<std::string>> EmbeddedBackend::Route(const std::string& key) {
+  return pool_->Route(key);
 }
 
 absl::StatusOr<std::unique_ptr<ClusterBackend>> MakeEmbeddedBackend(

@@ -21,6 +21,7 @@
 #include "gateway/heartbeat_relay.h"
 #include "gateway/order_runner.h"
 #include "gateway/scratch_folder.h"
+#include "gateway/server_pool.h"
 #include "gateway/unsynced_file_system.h"
 #include "gateway/value_store.h"
 
@@ -111,6 +112,7 @@ class EmbeddedBackend final : public ClusterBackend {
   std::unique_ptr<HeartbeatRelay> relay_;
   std::unique_ptr<OrderRunner> runner_;
   std::unique_ptr<ValueStore> values_;
+  std::unique_ptr<ServerPool> pool_;
   std::unique_ptr<ConfigGroup> config_group_;
   bool heard_ = false;  // a heartbeat message came
 };

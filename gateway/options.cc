@@ -71,11 +71,16 @@ Options ParseOptionsOrExit(int argc, char** argv) {
   flags.Duration("--heartbeat-interval", &options.embedded.heartbeat_interval,
                  "How often servers send heartbeats (embedded); after three missed ones a server "
                  "is dead");
+  flags.String(
+      "--pool", &options.embedded.pool,
+      "Routing pool of add_server, remove_server and get_server; 'ballast pool show' draws "
+      "it");
   flags.Bool("--auto-rebalance", &options.embedded.auto_rebalance,
              "Level the servers in the background, as a running cluster does (embedded); without "
              "it only messages move chunks");
   flags.Bool("--verbose", &options.verbose, "Log what happens, not only what goes wrong");
   command_line.ParseOrExit(argc, argv);
+  options.remote.pool = options.embedded.pool;
   return options;
 }
 

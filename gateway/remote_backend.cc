@@ -80,10 +80,6 @@ absl::Status NotHere(absl::string_view what) {
       absl::StrCat(what, " is not for a cluster whose controller numbers configurations itself"));
 }
 
-absl::Status NotOffered(absl::string_view what) {
-  return absl::UnimplementedError(absl::StrCat(what, " is not supported yet"));
-}
-
 }  // namespace
 
 RemoteBackend::~RemoteBackend() {
@@ -113,6 +109,7 @@ absl::StatusOr<RemoteBackend::Connection*> RemoteBackend::Connect() {
   connection->relay =
       std::make_unique<HeartbeatRelay>(*connection->client, cluster_id, std::move(relaying));
   connection->values = std::make_unique<ValueStore>(*connection->client, ValueStoreOptions());
+  connection->pool = std::make_unique<ServerPool>(connection->client->controller(), options_.pool);
   connection_ = std::move(connection);
   return connection_.get();
 }
@@ -242,17 +239,20 @@ absl::Status RemoteBackend::CompareAndSet(const std::string& key, const std::str
   return cluster->values->CompareAndSet(key, from, to);
 }
 
-absl::StatusOr<std::vector<std::string>> RemoteBackend::AddServer(const std::string&,
-                                                                  std::optional<double>) {
-  return NotOffered("add_server");
+absl::StatusOr<std::vector<std::string>> RemoteBackend::AddServer(const std::string& server,
+                                                                  std::optional<double> weight) {
+  ASSIGN_OR_RETURN(Connection* const cluster, Connect());
+  return cluster->pool->AddServer(server, weight);
 }
 
-absl::StatusOr<std::vector<std::string>> RemoteBackend::RemoveServer(const std::string&) {
-  return NotOffered("remove_server");
+absl::StatusOr<std::vector<std::string>> RemoteBackend::RemoveServer(const std::string& server) {
+  ASSIGN_OR_RETURN(Connection* const cluster, Connect());
+  return cluster->pool->RemoveServer(server);
 }
 
-absl::StatusOr<std::vector<std::string>> RemoteBackend::Route(const std::string&) {
-  return NotOffered("get_server");
+absl::StatusOr<std::vector<std::string>> RemoteBackend::Route(const std::string& key) {
+  ASSIGN_OR_RETURN(Connection* const cluster, Connect());
+  return cluster->pool->Route(key);
 }
 
 absl::StatusOr<std::unique_ptr<ClusterBackend>> MakeRemoteBackend(

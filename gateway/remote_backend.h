@@ -13,6 +13,7 @@
 #include "gateway/cluster_backend.h"
 #include "gateway/core/adopted_chunks.h"
 #include "gateway/heartbeat_relay.h"
+#include "gateway/server_pool.h"
 #include "gateway/value_store.h"
 
 namespace ballast::gateway {
@@ -59,6 +60,7 @@ class RemoteBackend final : public ClusterBackend {
     std::unique_ptr<client::Client> client;
     std::unique_ptr<HeartbeatRelay> relay;
     std::unique_ptr<ValueStore> values;
+    std::unique_ptr<ServerPool> pool;
   };
 
   absl::StatusOr<Connection*> Connect() ABSL_LOCKS_EXCLUDED(mu_);

@@ -41,6 +41,7 @@ struct RawFlags {
   std::string rebalance_mbps_total;
   std::string rebalance_auto;
   std::string scrub_days;
+  std::string weight;
 };
 
 absl::Status Misuse(absl::string_view text) { return absl::InvalidArgumentError(text); }
@@ -266,6 +267,13 @@ absl::Status Finish(const RawFlags& raw, CliOptions* options) {
   if (options->verb == "settings") {
     return FinishSettings(raw, options);
   }
+  if (!raw.weight.empty()) {
+    double weight = 0;
+    if (!absl::SimpleAtod(raw.weight, &weight) || !(weight >= 0 && weight <= 1000)) {
+      return Misuse(absl::StrCat("--weight: '", raw.weight, "' is not 0 to 1000"));
+    }
+    options->weight = weight;
+  }
   if (options->verb == "health" && !ValidateAddress(options->address).ok()) {
     return Misuse(absl::StrCat("'", options->address, "' is no HOST:PORT"));
   }
@@ -405,6 +413,37 @@ void DeclareClusterVerbs(CommandLine& line, CliOptions& options, RawFlags& raw) 
       .Footer("Example, for a cluster of one chunk server: ballast settings --min-replicas 1");
 }
 
+void DeclarePoolVerbs(CommandLine& line, CliOptions& options, RawFlags& raw) {
+  line.Verb("pool", "Route keys over named sets of servers by consistent hashing");
+  line.Verb("pool create", "Make an empty pool")
+      .Positional("POOL", &options.pool, "Its name: 1 to 64 characters of [A-Za-z0-9._-]")
+      .Uint("--points", &options.points_per_weight,
+            "Points on the ring of a server of weight 1, 1 to 65536; 0: 1024. Never changes");
+  line.Verb("pool delete", "Remove a pool").Positional("POOL", &options.pool, "Its name");
+  line.Verb("pool list", "Show all pools");
+  line.Verb("pool show", "Draw a pool's ring and its servers' shares")
+      .Positional("POOL", &options.pool, "Its name");
+  line.Verb("pool add", "Add servers, or change their weight")
+      .Positional("POOL", &options.pool, "The pool's name")
+      .Positionals("SERVER", &options.servers, "Any names, such as host:port")
+      .String("--weight", &raw.weight, "0 to 1000, of each; 1 for new ones if not given")
+      .Footer("Example: ballast pool add caches 10.0.0.1:11211 10.0.0.2:11211 --weight 1.5");
+  line.Verb("pool remove", "Remove servers")
+      .Positional("POOL", &options.pool, "The pool's name")
+      .Positionals("SERVER", &options.servers, "Their names");
+  line.Verb("pool drain", "Route nothing to servers any more, and keep their weights for later")
+      .Positional("POOL", &options.pool, "The pool's name")
+      .Positionals("SERVER", &options.servers, "Their names");
+  line.Verb("pool undrain", "Route to servers as before")
+      .Positional("POOL", &options.pool, "The pool's name")
+      .Positionals("SERVER", &options.servers, "Their names");
+  line.Verb("pool route", "Show which server each key goes to")
+      .Positional("POOL", &options.pool, "The pool's name")
+      .Positionals("KEY", &options.keys, "The keys, any bytes")
+      .Uint("--count", &options.count,
+            "Show so many servers: the owner, then where to go when it is away");
+}
+
 }  // namespace
 
 CliParse ParseCli(const std::vector<std::string>& arguments) {
@@ -422,6 +461,7 @@ CliParse ParseCli(const std::vector<std::string>& arguments) {
       .Footer(kExamples);
   DeclareObjectVerbs(line, options, raw);
   DeclareClusterVerbs(line, options, raw);
+  DeclarePoolVerbs(line, options, raw);
   const CommandLine::Outcome outcome = line.Parse(arguments);
   if (!outcome.proceed) {
     parse.exit_code = outcome.exit_code;

@@ -53,6 +53,12 @@ struct CliOptions {
   uint32_t group = 0;
   std::vector<std::string> addresses;
 
+  // pool: servers and keys as above
+  std::string pool;
+  std::optional<double> weight;
+  uint32_t points_per_weight = 0;  // 0: the default
+  uint32_t count = 1;              // of servers that pool route names
+
   // health
   std::string address;
 

@@ -16,6 +16,7 @@
 #include "client/cli/command.h"
 #include "client/cli/json_output.h"
 #include "client/cli/maintenance_commands.h"
+#include "client/cli/pool_commands.h"
 #include "client/cli/progress_bar.h"
 #include "client/cli/text_output.h"
 #include "client/client.h"
@@ -311,7 +312,16 @@ absl::Status Run(Command& command) {
           {"drain", RunDrain},
           {"undrain", RunUndrain},
           {"fsck", RunFsck},
-          {"explain", RunExplain}};
+          {"explain", RunExplain},
+          {"pool create", RunPoolCreate},
+          {"pool delete", RunPoolDelete},
+          {"pool list", RunPoolList},
+          {"pool show", RunPoolShow},
+          {"pool add", RunPoolAdd},
+          {"pool remove", RunPoolRemove},
+          {"pool drain", RunPoolDrain},
+          {"pool undrain", RunPoolUndrain},
+          {"pool route", RunPoolRoute}};
   if (command.options.verb == "health") {
     RETURN_IF_ERROR(RunHealth(command.options));
   } else {

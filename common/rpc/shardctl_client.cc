@@ -17,14 +17,16 @@
 #include "common/rpc/retry_policy.h"
 #include "common/rpc/status_bridge.h"
 #include "common/types/error.h"
+#include "protos/pool_service.grpc.pb.h"
 #include "protos/shardctl_service.grpc.pb.h"
 
 namespace ballast {
 
 struct ShardctlClient::State {
   using Stub = v1::ShardControl::Stub;
-  template <typename Request, typename Response>
-  using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
+  using PoolStub = v1::Pools::Stub;
+  template <typename StubType, typename Request, typename Response>
+  using Method = grpc::Status (StubType::*)(grpc::ClientContext*, const Request&, Response*);
 
   explicit State(ShardctlClientOptions o)
       : options(std::move(o)), cluster_id(options.cluster_id), route(options.addresses) {}
@@ -40,10 +42,10 @@ struct ShardctlClient::State {
   LeaderRoute route ABSL_GUARDED_BY(mu);
 
   // One try at one address.
-  template <typename Request, typename Response>
+  template <typename StubType, typename Request, typename Response>
   absl::Status Try(const std::string& address, const std::string& cluster,
-                   Method<Request, Response> method, const Request& request, absl::Duration timeout,
-                   Response* response) {
+                   Method<StubType, Request, Response> method, const Request& request,
+                   absl::Duration timeout, Response* response) {
     grpc::ClientContext context;
     PrepareContext(context, cluster, timeout);
     {
@@ -53,8 +55,8 @@ struct ShardctlClient::State {
       }
       running.insert(&context);
     }
-    const auto stub = v1::ShardControl::NewStub(channels.Get(address));
-    const absl::Status status = FromGrpc((stub.get()->*method)(&context, request, response));
+    StubType stub(channels.Get(address));
+    const absl::Status status = FromGrpc((stub.*method)(&context, request, response));
     absl::MutexLock lock(&mu);
     running.erase(&context);
     if (stopped && !status.ok()) {
@@ -85,14 +87,14 @@ struct ShardctlClient::State {
 
   absl::Status TryCall(const std::string& address, absl::Duration timeout,
                        const v1::GetClusterRequest&,
-                       Method<v1::GetClusterRequest, v1::GetClusterResponse>,
+                       Method<Stub, v1::GetClusterRequest, v1::GetClusterResponse>,
                        v1::GetClusterResponse* response) {
     return Identify(address, timeout, response);
   }
 
-  template <typename Request, typename Response>
+  template <typename StubType, typename Request, typename Response>
   absl::Status TryCall(const std::string& address, absl::Duration timeout, const Request& request,
-                       Method<Request, Response> method, Response* response) {
+                       Method<StubType, Request, Response> method, Response* response) {
     std::string cluster;
     {
       absl::MutexLock lock(&mu);
@@ -113,8 +115,8 @@ struct ShardctlClient::State {
     return !stopped;
   }
 
-  template <typename Request, typename Response>
-  absl::StatusOr<Response> Call(Method<Request, Response> method, const Request& request,
+  template <typename StubType, typename Request, typename Response>
+  absl::StatusOr<Response> Call(Method<StubType, Request, Response> method, const Request& request,
                                 absl::Duration held = absl::ZeroDuration()) {
     {
       absl::MutexLock lock(&mu);
@@ -223,6 +225,43 @@ absl::StatusOr<v1::SetServerStateResponse> ShardctlClient::SetServerState(
 absl::StatusOr<v1::UpdateSettingsResponse> ShardctlClient::UpdateSettings(
     const v1::UpdateSettingsRequest& request) {
   return state_->Call(&State::Stub::UpdateSettings, request);
+}
+
+absl::StatusOr<v1::CreatePoolResponse> ShardctlClient::CreatePool(
+    const v1::CreatePoolRequest& request) {
+  return state_->Call(&State::PoolStub::CreatePool, request);
+}
+
+absl::StatusOr<v1::DeletePoolResponse> ShardctlClient::DeletePool(
+    const v1::DeletePoolRequest& request) {
+  return state_->Call(&State::PoolStub::DeletePool, request);
+}
+
+absl::StatusOr<v1::PutPoolServerResponse> ShardctlClient::PutPoolServer(
+    const v1::PutPoolServerRequest& request) {
+  return state_->Call(&State::PoolStub::PutPoolServer, request);
+}
+
+absl::StatusOr<v1::RemovePoolServerResponse> ShardctlClient::RemovePoolServer(
+    const v1::RemovePoolServerRequest& request) {
+  return state_->Call(&State::PoolStub::RemovePoolServer, request);
+}
+
+absl::StatusOr<v1::GetPoolResponse> ShardctlClient::GetPool(const v1::GetPoolRequest& request) {
+  return state_->Call(&State::PoolStub::GetPool, request);
+}
+
+absl::StatusOr<v1::ListPoolsResponse> ShardctlClient::ListPools() {
+  return state_->Call(&State::PoolStub::ListPools, v1::ListPoolsRequest());
+}
+
+absl::StatusOr<v1::RouteResponse> ShardctlClient::Route(const v1::RouteRequest& request) {
+  return state_->Call(&State::PoolStub::Route, request);
+}
+
+absl::StatusOr<v1::WatchPoolResponse> ShardctlClient::WatchPool(
+    const v1::WatchPoolRequest& request) {
+  return state_->Call(&State::PoolStub::WatchPool, request, absl::Milliseconds(request.wait_ms()));
 }
 
 }  // namespace ballast

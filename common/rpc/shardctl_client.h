@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
+#include "protos/pool_service.pb.h"
 #include "protos/shardctl_service.pb.h"
 
 namespace ballast {
@@ -62,6 +63,18 @@ class ShardctlClient {
       const v1::SetServerStateRequest& request);
   absl::StatusOr<v1::UpdateSettingsResponse> UpdateSettings(
       const v1::UpdateSettingsRequest& request);
+
+  // Routing pools (pool_service.proto).
+  absl::StatusOr<v1::CreatePoolResponse> CreatePool(const v1::CreatePoolRequest& request);
+  absl::StatusOr<v1::DeletePoolResponse> DeletePool(const v1::DeletePoolRequest& request);
+  absl::StatusOr<v1::PutPoolServerResponse> PutPoolServer(const v1::PutPoolServerRequest& request);
+  absl::StatusOr<v1::RemovePoolServerResponse> RemovePoolServer(
+      const v1::RemovePoolServerRequest& request);
+  absl::StatusOr<v1::GetPoolResponse> GetPool(const v1::GetPoolRequest& request);
+  absl::StatusOr<v1::ListPoolsResponse> ListPools();
+  absl::StatusOr<v1::RouteResponse> Route(const v1::RouteRequest& request);
+  // wait_ms comes on top of the timeouts.
+  absl::StatusOr<v1::WatchPoolResponse> WatchPool(const v1::WatchPoolRequest& request);
 
   // The cluster this client belongs to; empty until it is known.
   std::string cluster_id() const;

@@ -34,6 +34,7 @@ absl::StatusCode CodeOf(v1::Reason reason) {
     case v1::REASON_OVERLOADED:
     case v1::REASON_NO_SPACE:
     case v1::REASON_REGISTRY_FULL:
+    case v1::REASON_POOLS_FULL:
       return absl::StatusCode::kResourceExhausted;
     case v1::REASON_SESSION_EXPIRED:
     case v1::REASON_GENERATION_GONE:
@@ -47,6 +48,7 @@ absl::StatusCode CodeOf(v1::Reason reason) {
     case v1::REASON_UNKNOWN_SERVER:
     case v1::REASON_UNKNOWN_GROUP:
     case v1::REASON_UNKNOWN_VERSION:
+    case v1::REASON_POOL_NOT_FOUND:
       return absl::StatusCode::kNotFound;
     case v1::REASON_INVALID_ARGUMENT:
     case v1::REASON_REQUEST_REUSED:
@@ -55,6 +57,7 @@ absl::StatusCode CodeOf(v1::Reason reason) {
       return absl::StatusCode::kOutOfRange;
     case v1::REASON_CHUNK_EXISTS:
     case v1::REASON_DUPLICATE_SERVER:
+    case v1::REASON_POOL_EXISTS:
       return absl::StatusCode::kAlreadyExists;
     case v1::REASON_CHECKSUM_MISMATCH:
       return absl::StatusCode::kDataLoss;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The example client as a command: put, get, ls, stat, rm, status. `ballast.py --help`."""
+"""The example client as a command: put, get, ls, stat, rm, route, status. `ballast.py --help`."""
 
 import argparse
 import os
@@ -58,6 +58,12 @@ def rm(client, arguments):
     client.delete(arguments.key)
 
 
+def route(client, arguments):
+    ring = client.ring(arguments.pool)
+    for key in arguments.keys:
+        print(key, "", *ring.successors(os.fsencode(key), 10_000))
+
+
 def status(client, _):
     facts = client.status()
     print(f"cluster {facts['cluster_id']}, configuration {facts['config_version']}")
@@ -95,6 +101,9 @@ def main():
     verbs.add_parser("ls", help="list objects").add_argument("prefix", nargs="?", default="")
     verbs.add_parser("stat", help="show an object's facts").add_argument("key")
     verbs.add_parser("rm", help="remove an object").add_argument("key")
+    verb = verbs.add_parser("route", help="show the servers of a routing pool in the order for a key")
+    verb.add_argument("pool")
+    verb.add_argument("keys", nargs="+")
     verbs.add_parser("status", help="show how the cluster is")
     arguments = parser.parse_args()
     with Client(arguments.cluster, arguments.timeout, arguments.chunk_bytes) as client:

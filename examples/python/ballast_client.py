@@ -26,6 +26,7 @@ from ballast_errors import BallastError, Retry, checksum_mismatch, invalid_argum
 from ballast_metadata import Channels, Metadata
 from ballast_stubs import common_pb2, errors_pb2, master_service_pb2
 from crc32c import crc32c
+from hash_ring import HashRing
 
 LIST_PAGE = 1000
 CHUNK_PAGE = 1024
@@ -298,6 +299,11 @@ class Client:
                 last = facts.key
                 yield facts
             more = page.more and len(page.objects) > 0
+
+    def ring(self, pool):
+        """The ring of a routing pool (HashRing): route any number of keys over it by yourself."""
+        servers = self._metadata.shardctl.pool(pool).servers
+        return HashRing({server.id: server.points for server in servers})
 
     # --- the cluster ---------------------------------------------------------------------------
 

@@ -5,8 +5,8 @@ import grpc
 import xxhash
 from ballast_errors import BallastError, Retry, invalid_argument
 from ballast_stubs import (
-    common_pb2, errors_pb2, master_service_pb2, master_service_pb2_grpc, shardctl_service_pb2,
-    shardctl_service_pb2_grpc)
+    common_pb2, errors_pb2, master_service_pb2, master_service_pb2_grpc, pool_service_pb2,
+    pool_service_pb2_grpc, shardctl_service_pb2, shardctl_service_pb2_grpc)
 
 CLUSTER_ID_METADATA = "ballast-cluster-id"
 TRY_SECONDS = 5.0         # deadline of one try of one call
@@ -78,11 +78,17 @@ class ShardControl:
         """The chunk servers and the cluster's settings."""
         return self._call("Watch", shardctl_service_pb2.WatchRequest()).registry
 
-    def _call(self, name, request, seconds=None):
+    def pool(self, name):
+        """A routing pool (Pool): its servers, weights and points."""
+        request = pool_service_pb2.GetPoolRequest(name=name)
+        return self._call("GetPool", request, service=pool_service_pb2_grpc.PoolsStub).pool
+
+    def _call(self, name, request, seconds=None,
+              service=shardctl_service_pb2_grpc.ShardControlStub):
         retry = Retry(self._seconds if seconds is None else seconds)
         while True:
             address = self._addresses[0]
-            stub = shardctl_service_pb2_grpc.ShardControlStub(self._channels.get(address))
+            stub = service(self._channels.get(address))
             try:
                 return self._channels.call(getattr(stub, name), address, request)
             except BallastError as error:

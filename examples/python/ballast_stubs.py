@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
-NAMES = ("common", "errors", "maintenance", "shardctl_service", "master_service", "chunkserver_data_service")
+NAMES = ("common", "errors", "maintenance", "pool_service", "shardctl_service", "master_service", "chunkserver_data_service")
 
 
 def _generate(folder):
@@ -62,6 +62,8 @@ sys.path.insert(0, str(_stubs))
 
 common_pb2 = _load("common_pb2")
 errors_pb2 = _load("errors_pb2")
+pool_service_pb2 = _load("pool_service_pb2")
+pool_service_pb2_grpc = _load("pool_service_pb2_grpc")
 shardctl_service_pb2 = _load("shardctl_service_pb2")
 shardctl_service_pb2_grpc = _load("shardctl_service_pb2_grpc")
 master_service_pb2 = _load("master_service_pb2")

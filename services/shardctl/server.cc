@@ -65,8 +65,16 @@ Server::Server(std::unique_ptr<MemberFolder> folder)
       disk_(MakeThreadExecutor("shardctl-disk")),
       machine_(identity().shard_count),
       watches_(*executor_, machine_),
-      watched_(machine_, watches_),
-      service_(*executor_, machine_, watches_, FactsOf(identity())) {}
+      pool_watches_(*executor_, machine_),
+      watched_(machine_, watches_, pool_watches_),
+      calls_(*executor_, FactsOf(identity())),
+      service_(calls_, machine_, watches_),
+      pools_(calls_, machine_, pool_watches_) {
+  calls_.SetPolls([this](const absl::Status& status) {
+    watches_.FailAll(status);
+    pool_watches_.FailAll(status);
+  });
+}
 
 absl::StatusOr<std::unique_ptr<Server>> Server::Start(
     FileSystem& fs, const Options& options, std::function<void(const absl::Status&)> on_failure) {
@@ -75,7 +83,7 @@ absl::StatusOr<std::unique_ptr<Server>> Server::Start(
   ASSIGN_OR_RETURN(
       server->port_,
       GrpcServer::Start(options.listen.empty() ? server->identity().address() : options.listen,
-                        {&server->service_}));
+                        {&server->service_, &server->pools_}));
   RETURN_IF_ERROR(server->OpenLog(fs, std::move(on_failure)));
   return server;
 }
@@ -85,13 +93,13 @@ absl::Status Server::OpenLog(FileSystem& fs, std::function<void(const absl::Stat
   options.on_failure = std::move(on_failure);
   ASSIGN_OR_RETURN(log_, RaftLog::Open(std::move(options), RealClock(), *executor_, *disk_, fs,
                                        transport_, watched_));
-  OnExecutor([this] { service_.Attach(*log_); });
+  OnExecutor([this] { calls_.Attach(*log_); });
   return absl::OkStatus();
 }
 
 Server::~Server() {
   OnExecutor([this] {
-    service_.Detach();
+    calls_.Detach();
     log_.reset();
   });
   if (port_ != nullptr) {

@@ -16,6 +16,7 @@
 #include "services/shardctl/control/watch_calls.h"
 #include "services/shardctl/core/config_machine.h"
 #include "services/shardctl/options.h"
+#include "services/shardctl/pool_service.h"
 #include "services/shardctl/shardctl_service.h"
 
 namespace ballast::shardctl {
@@ -60,8 +61,11 @@ class Server {
   std::unique_ptr<Executor> disk_;
   ConfigMachine machine_;
   WatchCalls watches_;
+  PoolWatches pool_watches_;
   WatchedMachine watched_;
+  LogCalls calls_;
   ShardctlService service_;
+  PoolService pools_;
   LoopbackTransport transport_;
   std::unique_ptr<GrpcServer> port_;
   std::unique_ptr<RaftLog> log_;  // used on the executor

@@ -1,45 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <atomic>
-#include <cstdint>
-#include <map>
-#include <string>
-
-#include "common/env/executor.h"
-#include "common/raft/replicated_log.h"
-#include "common/types/ids.h"
 #include "protos/shardctl_service.grpc.pb.h"
 #include "services/shardctl/control/watch_calls.h"
 #include "services/shardctl/core/config_machine.h"
+#include "services/shardctl/log_calls.h"
 
 namespace ballast::shardctl {
 
-struct ServiceFacts {
-  std::string cluster_id;
-  uint32_t shard_count = 0;
-  std::map<NodeId, std::string> addresses;  // of all voters, for NOT_LEADER hints
-};
-
-// The ShardControl RPCs over a replicated log: validate, propose, answer or redirect.
+// The ShardControl RPCs over the replicated log, as LogCalls does it.
 //
-// Guarantees: mutations are answered OK only when committed and applied; Query and Watch begin with
-// a read barrier, so they show at least everything acknowledged before they were called. Reactions
-// of gRPC never block; a call is finished exactly once, also when the log drops it. When this node
-// stops being leader, calls that wait in Watch end with NOT_LEADER.
-// Concurrency: RPC methods on gRPC's threads; Attach and Detach on `executor`, which also owns the
-// machine and the watch calls.
-// Ownership: all references must outlive the service; `executor` must run until the gRPC server has
-// shut down, and have ended before the service is destroyed.
+// Concurrency: RPC methods on gRPC's threads; machine and watch calls on the executor.
+// Ownership: all references must outlive the service.
 class ShardctlService final : public v1::ShardControl::CallbackService {
  public:
-  ShardctlService(Executor& executor, const ConfigMachine& machine, WatchCalls& watches,
-                  ServiceFacts facts);
-
-  // From now on calls are served from `log` (before: NOT_READY). Takes the log's role observer.
-  void Attach(ReplicatedLog& log);
-  // Afterwards the log is not used; waiting calls have been answered, later ones get NOT_READY.
-  void Detach();
+  ShardctlService(LogCalls& calls, const ConfigMachine& machine, WatchCalls& watches)
+      : calls_(calls), machine_(machine), watches_(watches) {}
 
   grpc::ServerUnaryReactor* GetCluster(grpc::CallbackServerContext* context,
                                        const v1::GetClusterRequest* request,
@@ -70,23 +46,11 @@ class ShardctlService final : public v1::ShardControl::CallbackService {
                                            v1::UpdateSettingsResponse* response) override;
 
  private:
-  class WatchReactor;
-
-  // Proposes the request's command; `fill` makes the response of the applied result, on the
-  // executor.
-  template <typename Request, typename Fill>
-  grpc::ServerUnaryReactor* Mutate(grpc::CallbackServerContext* context, const Request& request,
-                                   Fill fill);
-  // With a hint to the leader, if the log said NOT_LEADER.
-  absl::Status WithHint(const absl::Status& status) const;
   v1::Configuration ConfigurationOf(uint64_t version) const;
 
-  Executor& executor_;
+  LogCalls& calls_;
   const ConfigMachine& machine_;
   WatchCalls& watches_;
-  const ServiceFacts facts_;
-  std::atomic<uint64_t> next_watch_{1};
-  ReplicatedLog* log_ = nullptr;  // owned by the executor
 };
 
 }  // namespace ballast::shardctl

@@ -182,11 +182,14 @@ class EmbeddedTest(GatewayCase):
         self.assertEqual(gateway.ask("read", key="k")["value"], value)
         self.assert_ends_well(gateway)
 
-    def test_pools_are_not_offered_yet(self):
+    def test_a_pool_routes_until_it_is_empty_again(self):
         gateway = self.start()
-        self.assert_error(gateway.ask("add_server", server="s1"), 10)
-        self.assert_error(gateway.ask("get_server", key="k"), 10)
-        self.assert_error(gateway.ask("remove_server", server="s1"), 10)
+        self.assert_error(gateway.ask("get_server", key="k"), 11)
+        self.assertEqual(gateway.ask("add_server", server="s1")["servers"], ["s1"])
+        self.assertEqual(gateway.ask("get_server", key="k")["server"], "s1")
+        self.assertEqual(gateway.ask("remove_server", server="s1")["servers"], [])
+        self.assert_error(gateway.ask("remove_server", server="s1"), 20)
+        self.assert_error(gateway.ask("get_server", key="k"), 11)
         self.assert_ends_well(gateway)
 
     def test_the_end_of_input_waits_for_everything(self):

@@ -10,6 +10,7 @@
 #include "common/types/error.h"
 #include "common/types/key.h"
 #include "common/types/limits.h"
+#include "services/shardctl/core/pool_table.h"
 
 namespace ballast::shardctl {
 namespace {
@@ -114,6 +115,48 @@ absl::StatusOr<log::Command> CommandOf(const v1::UpdateSettingsRequest& request)
     update->set_rebalance_total_mbps(request.rebalance_total_mbps());
   if (request.has_rebalance_auto()) update->set_rebalance_auto(request.rebalance_auto());
   if (request.has_scrub_days()) update->set_scrub_days(request.scrub_days());
+  return command;
+}
+
+absl::StatusOr<log::Command> CommandOf(const v1::CreatePoolRequest& request) {
+  const uint32_t points =
+      request.points_per_weight() == 0 ? PoolTable::kPointsPerWeight : request.points_per_weight();
+  RETURN_IF_ERROR(ValidatePoolName(request.name()));
+  RETURN_IF_ERROR(ValidatePointsPerWeight(points));
+  log::Command command;
+  command.mutable_create_pool()->set_name(request.name());
+  command.mutable_create_pool()->set_points_per_weight(points);
+  return command;
+}
+
+absl::StatusOr<log::Command> CommandOf(const v1::DeletePoolRequest& request) {
+  RETURN_IF_ERROR(ValidatePoolName(request.name()));
+  log::Command command;
+  command.mutable_delete_pool()->set_name(request.name());
+  return command;
+}
+
+absl::StatusOr<log::Command> CommandOf(const v1::PutPoolServerRequest& request) {
+  RETURN_IF_ERROR(ValidatePoolName(request.pool()));
+  RETURN_IF_ERROR(ValidatePoolServerId(request.id()));
+  log::Command command;
+  log::Command::PutPoolServer& put = *command.mutable_put_pool_server();
+  put.set_pool(request.pool());
+  put.set_id(request.id());
+  if (request.has_weight()) {
+    RETURN_IF_ERROR(ValidateWeight(request.weight()));
+    put.set_weight(request.weight());
+  }
+  if (request.has_draining()) put.set_draining(request.draining());
+  return command;
+}
+
+absl::StatusOr<log::Command> CommandOf(const v1::RemovePoolServerRequest& request) {
+  RETURN_IF_ERROR(ValidatePoolName(request.pool()));
+  RETURN_IF_ERROR(ValidatePoolServerId(request.id()));
+  log::Command command;
+  command.mutable_remove_pool_server()->set_pool(request.pool());
+  command.mutable_remove_pool_server()->set_id(request.id());
   return command;
 }
 

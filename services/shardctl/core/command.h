@@ -9,6 +9,7 @@
 #include "absl/strings/string_view.h"
 #include "common/types/shard_config.h"
 #include "protos/errors.pb.h"
+#include "protos/pool_service.pb.h"
 #include "protos/shardctl_log.pb.h"
 #include "protos/shardctl_service.pb.h"
 
@@ -27,6 +28,10 @@ absl::StatusOr<log::Command> CommandOf(const v1::MoveRequest& request);
 absl::StatusOr<log::Command> CommandOf(const v1::RegisterChunkServerRequest& request);
 absl::StatusOr<log::Command> CommandOf(const v1::SetServerStateRequest& request);
 absl::StatusOr<log::Command> CommandOf(const v1::UpdateSettingsRequest& request);
+absl::StatusOr<log::Command> CommandOf(const v1::CreatePoolRequest& request);
+absl::StatusOr<log::Command> CommandOf(const v1::DeletePoolRequest& request);
+absl::StatusOr<log::Command> CommandOf(const v1::PutPoolServerRequest& request);
+absl::StatusOr<log::Command> CommandOf(const v1::RemovePoolServerRequest& request);
 
 // What a command's result means to its caller. OK if it took effect or changed nothing.
 absl::Status StatusOf(const log::Result& result);

@@ -60,6 +60,7 @@ void ConfigMachine::Reset() {
   next_server_index_ = 1;
   servers_bytes_ = 0;
   settings_ = DefaultSettings();
+  pools_.Clear();
 }
 
 std::string ConfigMachine::Apply(RaftIndex index, absl::string_view bytes) {
@@ -88,6 +89,18 @@ std::string ConfigMachine::Apply(RaftIndex index, absl::string_view bytes) {
       break;
     case Command::kUpdateSettings:
       status = ApplyUpdateSettings(command.update_settings());
+      break;
+    case Command::kCreatePool:
+      status = pools_.Apply(command.create_pool());
+      break;
+    case Command::kDeletePool:
+      status = pools_.Apply(command.delete_pool());
+      break;
+    case Command::kPutPoolServer:
+      status = pools_.Apply(command.put_pool_server());
+      break;
+    case Command::kRemovePoolServer:
+      status = pools_.Apply(command.remove_pool_server());
       break;
     case Command::OP_NOT_SET:
       CHECK(false) << "a command at index " << index << " that this version does not know";
@@ -298,6 +311,7 @@ std::string ConfigMachine::TakeImage(const std::string& name) const {
   }
   image.set_next_server_index(next_server_index_);
   *image.mutable_settings() = settings_;
+  pools_.Save(&image);
   return image.SerializeAsString();
 }
 
@@ -346,7 +360,10 @@ absl::Status ConfigMachine::RestoreImage(const std::string& name, absl::string_v
   if (!ValidateSettings(image.settings()).ok()) {
     return Broken("settings out of range");
   }
+  PoolTable pools;
+  RETURN_IF_ERROR(pools.Restore(image));
   applied_ = RaftIndex(image.applied_index());
+  pools_ = std::move(pools);
   configs_ = std::move(configs);
   registry_version_ = image.registry_version();
   servers_ = std::move(servers);

@@ -10,11 +10,12 @@
 #include "common/types/shard_config.h"
 #include "protos/shardctl_log.pb.h"
 #include "protos/shardctl_service.pb.h"
+#include "services/shardctl/core/pool_table.h"
 
 namespace ballast::shardctl {
 
-// The shard controller's replicated state: every configuration, the registry of chunk servers and
-// the cluster settings. The single image is "controller".
+// The shard controller's replicated state: every configuration, the registry of chunk servers, the
+// cluster settings and the routing pools. The single image is "controller".
 //
 // Invariants
 //  * configurations are numbered 1, 2, 3, ... without gaps and never change;
@@ -60,6 +61,7 @@ class ConfigMachine final : public StateMachine {
   uint64_t registry_version() const { return registry_version_; }
   v1::Registry RegistryProto() const;
   const v1::shardctl_log::Settings& settings() const { return settings_; }
+  const PoolTable& pools() const { return pools_; }
   // Null if it never registered.
   const v1::shardctl_log::Server* FindServer(absl::string_view server_id) const;
 
@@ -88,6 +90,7 @@ class ConfigMachine final : public StateMachine {
   uint32_t next_server_index_ = 1;
   size_t servers_bytes_ = 0;  // of all servers in a message
   v1::shardctl_log::Settings settings_;
+  PoolTable pools_;
 };
 
 }  // namespace ballast::shardctl

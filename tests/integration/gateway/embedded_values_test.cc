@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values, the folder, and what is not offered, on the embedded cluster.
+// Values, routes and the folder of the embedded cluster.
 #include <thread>
 
+#include "common/routing/hash_ring.h"
+#include "common/routing/shard_router.h"
 #include "tests/integration/gateway/embedded_fixture.h"
 
 namespace ballast::gateway::testing {
 namespace {
 
 using EmbeddedValuesTest = EmbeddedTest;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 TEST_F(EmbeddedValuesTest, AValueIsReadAsItWasWritten) {
@@ -77,10 +80,30 @@ TEST_F(EmbeddedValuesTest, NothingIsLeftInTheFolderAfterTheEnd) {
   EXPECT_TRUE(std::filesystem::is_empty(options_.folder));
 }
 
-TEST_F(EmbeddedValuesTest, PoolsAreNotOfferedYet) {
-  EXPECT_THAT(backend_->AddServer("a", std::nullopt), StatusIs(absl::StatusCode::kUnimplemented));
-  EXPECT_THAT(backend_->RemoveServer("a"), StatusIs(absl::StatusCode::kUnimplemented));
-  EXPECT_THAT(backend_->Route("k"), StatusIs(absl::StatusCode::kUnimplemented));
+TEST_F(EmbeddedValuesTest, KeysAreRoutedAsTheLibraryRoutesThem) {
+  EXPECT_THAT(backend_->Route("k"), IsOkAndHolds(::testing::IsEmpty()));
+  EXPECT_THAT(backend_->RemoveServer("a"), StatusIs(absl::StatusCode::kNotFound));
+  ASSERT_OK(backend_->AddServer("b", 2.0).status());
+  ASSERT_OK(backend_->AddServer("c", std::nullopt).status());
+  EXPECT_THAT(backend_->AddServer("a", std::nullopt), IsOkAndHolds(ElementsAre("a", "b", "c")));
+  EXPECT_THAT(backend_->AddServer("b", std::nullopt),  // it keeps its weight
+              IsOkAndHolds(ElementsAre("a", "b", "c")));
+  const auto expect = [&](const HashRing& ring) {
+    for (int i = 0; i < 200; ++i) {
+      const std::string key = absl::StrCat("key", i);
+      std::vector<std::string> servers;
+      for (const uint32_t server : ring.Successors(StableHash(key), 9)) {
+        servers.push_back(ring.servers()[server].id);
+      }
+      EXPECT_THAT(backend_->Route(key), IsOkAndHolds(servers)) << key;
+    }
+  };
+  expect(*HashRing::Make({{"a", 1024}, {"b", 2048}, {"c", 1024}}));
+  EXPECT_THAT(backend_->RemoveServer("b"), IsOkAndHolds(ElementsAre("a", "c")));
+  expect(*HashRing::Make({{"a", 1024}, {"c", 1024}}));
+  EXPECT_THAT(backend_->RemoveServer("b"), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(backend_->AddServer("d", 1001), StatusIs(absl::StatusCode::kInvalidArgument));
+  EXPECT_THAT(backend_->AddServer("", std::nullopt), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
 TEST_F(EmbeddedValuesTest, ChunksOfImpossibleLengthAreRefusedAtTheStart) {

@@ -207,5 +207,19 @@ TEST(RemoteBackendTest, AnAddressThatIsNoneIsTheCallersMistake) {
   EXPECT_THAT(MakeRemoteBackend({{}}), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+TEST_F(RemoteTest, ThePoolIsTheClustersOwn) {
+  ASSERT_OK(backend_->AddServer("a", std::nullopt).status());
+  ASSERT_OK(backend_->AddServer("b", 2.0).status());
+  v1::RouteRequest route;
+  route.set_pool("default");
+  for (const char* key : {"k1", "k2", "k3", "k4"}) {
+    route.set_key(key);
+    ASSERT_OK_AND_ASSIGN(const auto routed, client_->controller().Route(route));
+    ASSERT_OK_AND_ASSIGN(const std::vector<std::string> servers, backend_->Route(key));
+    ASSERT_EQ(servers.size(), 2u);
+    EXPECT_EQ(servers[0], routed.servers(0));
+  }
+}
+
 }  // namespace
 }  // namespace ballast::gateway

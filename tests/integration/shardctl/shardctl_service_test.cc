@@ -22,7 +22,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/shardctl/core/command.h"
+#include "services/shardctl/pool_service.h"
 #include "services/shardctl/shardctl_service.h"
+#include "tests/integration/shardctl/node.h"
 #include "tests/support/local_log.h"
 #include "tests/support/status_matchers.h"
 
@@ -33,79 +35,7 @@ using ::ballast::testing::HasReason;
 using ::ballast::testing::IsOk;
 using ::ballast::testing::StatusIs;
 
-constexpr char kCluster[] = "00000000-0000-4000-8000-0000000000aa";
 constexpr char kOtherCluster[] = "00000000-0000-4000-8000-0000000000bb";
-constexpr absl::Duration kPatience = absl::Seconds(20);  // fails the test, decides nothing else
-
-// One shardctl process's worth, on a log in memory.
-class Node {
- public:
-  explicit Node(const std::string& listen = "127.0.0.1:0", const std::string& image = "",
-                std::map<NodeId, std::string> addresses = {}) {
-    if (!image.empty()) {
-      CHECK_OK(machine_.RestoreImage("controller", image));
-    }
-    service_ = std::make_unique<ShardctlService>(
-        *executor_, machine_, watches_,
-        ServiceFacts{.cluster_id = kCluster, .shard_count = 16, .addresses = std::move(addresses)});
-    auto server = GrpcServer::Start(listen, {service_.get()});
-    CHECK_OK(server.status());
-    server_ = *std::move(server);
-    OnExecutor([this] {
-      log_ = std::make_unique<testing::LocalLog>(*executor_, watched_);
-      service_->Attach(*log_);
-    });
-  }
-
-  ~Node() { Stop(); }
-
-  // Returns the state, for a successor.
-  std::string Stop() {
-    if (server_ == nullptr) {
-      return image_;
-    }
-    OnExecutor([this] {
-      service_->Detach();
-      log_.reset();
-      log::Image image;
-      CHECK(image.ParseFromString(machine_.TakeImage("controller")));
-      image.set_applied_index(0);  // the successor's log counts from 1 again
-      image_ = image.SerializeAsString();
-    });
-    server_->Shutdown(absl::Seconds(5));
-    server_.reset();
-    executor_.reset();
-    return image_;
-  }
-
-  void OnExecutor(Task task) {
-    absl::Notification done;
-    executor_->Post([&] {
-      task();
-      done.Notify();
-    });
-    done.WaitForNotification();
-  }
-
-  // On the executor only.
-  testing::LocalLog& log() { return *log_; }
-  size_t waiting() {
-    size_t count = 0;
-    OnExecutor([&] { count = watches_.waiting(); });
-    return count;
-  }
-  const std::string& address() const { return server_->address(); }
-
- private:
-  std::unique_ptr<Executor> executor_ = MakeThreadExecutor("shardctl");
-  ConfigMachine machine_{16};
-  WatchCalls watches_{*executor_, machine_};
-  WatchedMachine watched_{machine_, watches_};
-  std::unique_ptr<ShardctlService> service_;
-  std::unique_ptr<testing::LocalLog> log_;
-  std::unique_ptr<GrpcServer> server_;
-  std::string image_;
-};
 
 // What a watcher delivered, in order, across threads.
 class Events {
@@ -162,13 +92,6 @@ class Events {
   std::vector<v1::Registry> registries_ ABSL_GUARDED_BY(mu_);
   std::vector<std::string> clusters_ ABSL_GUARDED_BY(mu_);
 };
-
-ShardctlClientOptions ClientOf(const std::string& address) {
-  return {.addresses = {address},
-          .cluster_id = "",
-          .attempt_timeout = absl::Seconds(5),
-          .total_timeout = kPatience};
-}
 
 ShardctlWatcherOptions WatcherOf(const std::string& address) {
   return {.addresses = {address}, .cluster_id = "", .after = ConfigVersion(0)};

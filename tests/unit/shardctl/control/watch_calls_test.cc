@@ -65,7 +65,7 @@ class WatchCallsTest : public ::testing::Test {
 
   void Make(WatchLimits limits) {
     calls_ = std::make_unique<WatchCalls>(*executor_, machine_, limits);
-    watched_ = std::make_unique<WatchedMachine>(machine_, *calls_);
+    watched_ = std::make_unique<WatchedMachine>(machine_, *calls_, pools_);
   }
 
   void SetUp() override { Make({}); }
@@ -75,6 +75,7 @@ class WatchCallsTest : public ::testing::Test {
   std::unique_ptr<Executor> executor_ = world_.MakeExecutor();
   ConfigMachine machine_{4};
   std::unique_ptr<WatchCalls> calls_;
+  PoolWatches pools_{*executor_, machine_};
   std::unique_ptr<WatchedMachine> watched_;
   uint64_t index_ = 0;
 };
