@@ -4,6 +4,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "client/pool_router.h"
 #include "common/routing/shard_router.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -123,6 +124,27 @@ TEST_F(PoolServiceTest, AWatchAnswersAtOnceWithWhatIsNewAndWaitsForWhatIsNot) {
   ASSERT_OK(other.DeletePool(erase).status());
   last.join();
   EXPECT_THAT(news, HasReason(v1::REASON_POOL_NOT_FOUND));
+}
+
+TEST_F(PoolServiceTest, ARouterFollowsItsPoolAndGoesOnWithoutTheController) {
+  EXPECT_THAT(client::PoolRouter::Start(ClientOf(node_.address()), "p").status(),
+              HasReason(v1::REASON_POOL_NOT_FOUND));
+  ASSERT_OK(Create());
+  ASSERT_OK_AND_ASSIGN(const auto router,
+                       client::PoolRouter::Start(ClientOf(node_.address()), "p"));
+  EXPECT_EQ(router->ServerOf("k"), "");
+  ASSERT_OK(Put("a", 1).status());
+  ASSERT_OK(Put("b", 2).status());
+  const HashRing ring = *HashRing::Make({{"a", 1024}, {"b", 2048}});
+  while (router->ServersOf("k", 9).size() < 2) {
+    std::this_thread::yield();
+  }
+  for (int i = 0; i < 100; ++i) {
+    const std::string key = absl::StrCat("key", i);
+    EXPECT_EQ(router->ServerOf(key), ring.servers()[ring.Find(StableHash(key))].id);
+  }
+  node_.Stop();
+  EXPECT_EQ(router->ServersOf("k", 9).size(), 2u);
 }
 
 TEST_F(PoolServiceTest, WhatIsOutOfBoundsIsRefused) {
