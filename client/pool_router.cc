@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/time/time.h"
+#include "client/pool_ring.h"
 #include "common/base/log.h"
 #include "common/base/status_macros.h"
 #include "common/routing/shard_router.h"
@@ -42,11 +43,7 @@ absl::Status PoolRouter::Follow(uint32_t wait_ms) {
   request.set_wait_ms(wait_ms);
   ASSIGN_OR_RETURN(const v1::WatchPoolResponse news, controller_.WatchPool(request));
   if (news.has_pool()) {
-    std::vector<HashRing::Server> servers;
-    for (const v1::PoolServer& server : news.pool().servers()) {
-      servers.push_back({server.id(), server.points()});
-    }
-    ASSIGN_OR_RETURN(HashRing ring, HashRing::Make(std::move(servers)));
+    ASSIGN_OR_RETURN(HashRing ring, RingOf(news.pool()));
     ring_.Replace(std::move(ring));
     version_ = news.pool().version();
   }

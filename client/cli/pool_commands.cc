@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "client/cli/maintenance_text.h"
 #include "client/cli/pool_text.h"
+#include "client/pool_ring.h"
 #include "common/base/status_macros.h"
 
 namespace ballast::client {

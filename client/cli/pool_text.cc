@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -46,14 +46,6 @@ std::string Bar(double share, double largest) {
 }
 
 }  // namespace
-
-absl::StatusOr<HashRing> RingOf(const v1::Pool& pool) {
-  std::vector<HashRing::Server> servers;
-  for (const v1::PoolServer& server : pool.servers()) {
-    servers.push_back({server.id(), server.points()});
-  }
-  return HashRing::Make(std::move(servers));
-}
 
 std::string PoolText(const v1::Pool& pool, const HashRing& ring) {
   std::string text = absl::StrFormat(

@@ -2,16 +2,11 @@
 #pragma once
 
 #include <string>
-#include <vector>
 
-#include "absl/status/statusor.h"
 #include "common/routing/hash_ring.h"
 #include "protos/pool_service.pb.h"
 
 namespace ballast::client {
-
-// The ring of a pool as clients build it: docs/protocols/hash_ring.md.
-absl::StatusOr<HashRing> RingOf(const v1::Pool& pool);
 
 // The ring drawn as a circle of letters, each standing for the server that owns that place, and a
 // table of servers with weight and share. For people; UTF-8.
