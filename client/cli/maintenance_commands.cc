@@ -185,10 +185,12 @@ absl::Status RunFsck(Command& command) {
     return PrintEither(command, "{}", "ordered to be deleted\n");
   }
   uint64_t findings = 0;
+  uint64_t unsettled = 0;
   absl::Status printed;
   ASSIGN_OR_RETURN(const uint64_t examined,
                    command.client->maintenance().Fsck(
                        [&](const v1::FsckResponse& page) {
+                         unsettled += page.shards_unsettled();
                          for (const v1::FsckResponse::Finding& finding : page.findings()) {
                            ++findings;
                            printed.Update(PrintEither(command, MessageJson(finding),
@@ -197,6 +199,12 @@ absl::Status RunFsck(Command& command) {
                        },
                        Control(command)));
   RETURN_IF_ERROR(printed);
+  if (unsettled > 0) {
+    // Of these nothing is known, and that must not look like nothing being wrong.
+    return absl::UnavailableError(
+        absl::StrCat(unsettled, " shards could not be examined: servers have not reported them yet; "
+                                "'ballast servers' shows who is silent; try again"));
+  }
   command.failed |= findings > 0;
   if (command.options.json) {
     return absl::OkStatus();

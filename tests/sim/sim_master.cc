@@ -90,7 +90,9 @@ void SimMaster::OnRole(const ReplicatedLog::State& state) {
 
 void SimMaster::WatchShardctl() {
   if (world_.network.Converse(place_.node, world_.shardctl.node())) {
-    if (!std::exchange(configured_, true)) {
+    // The first configuration may come long after the servers' lists.
+    if (!configured_ && world_.rng().OneIn(8)) {
+      configured_ = true;
       poller_.OnConfiguration(world_.shardctl.config());
     }
     const v1::Registry& registry = world_.shardctl.registry();

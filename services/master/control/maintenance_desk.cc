@@ -325,6 +325,9 @@ v1::FsckResponse MaintenanceDesk::Fsck(ChunkHandle after) {
     uint64_t begin = shard == after.shard() ? after.sequence() + 1 : 0;
     const ShardLens* const lens = pictures_.LensOf(shard);
     const ChunkTable* const table = view_.catalog().chunks(shard);
+    if (lens == nullptr) {
+      response.set_shards_unsettled(response.shards_unsettled() + 1);
+    }
     while (begin <= kEndOfSequences) {
       const std::optional<uint64_t> first =
           lens == nullptr || table == nullptr ? std::nullopt : table->FirstFrom(begin);

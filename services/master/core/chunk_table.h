@@ -206,8 +206,8 @@ class ChunkObserver {
   virtual void OnTrimsChanged(ChunkHandle handle) = 0;
   // `record` is about to go; its holders hold garbage from now on.
   virtual void OnChunkRemoved(ChunkHandle handle, const ChunkRecord& record) = 0;
-  // The shard's whole state was replaced, dropped, frozen or thawed; what its live views say is of
-  // no use any more.
+  // The shard's whole state was replaced or dropped, or it came, was frozen or thawed: what its live
+  // views say is of no use any more, nor is what was worked out over all shards served.
   virtual void OnShardReplaced(ShardId shard) = 0;
 };
 

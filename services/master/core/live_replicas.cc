@@ -235,7 +235,7 @@ void LiveReplicas::OnChunkRemoved(ChunkHandle handle, const ChunkRecord& record)
 void LiveReplicas::OnShardReplaced(ShardId shard) {
   for (auto& [server, known] : servers_) {
     known.lists.erase(shard);
-    known.summed = false;
+    known.summed = false;  // it may have come, or gone
   }
   Known& known_here = known_[shard];
   ++known_here.version;

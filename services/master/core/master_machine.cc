@@ -139,7 +139,7 @@ bool MasterMachine::SetOwned(ShardId id, bool is_ours, ConfigVersion version, Ra
   const mlog::ShardState before = slot.shard.state();
   if (is_ours && (before == mlog::SHARD_STATE_NONE || before == mlog::SHARD_STATE_FROZEN)) {
     slot.shard.Acquire(version);
-    return before == mlog::SHARD_STATE_FROZEN;
+    return true;
   }
   if (!is_ours && before == mlog::SHARD_STATE_OWNED) {
     slot.shard.Freeze();

@@ -139,7 +139,8 @@ class MasterMachine : public StateMachine {
   mlog::Result ApplyConfiguration(const mlog::Command::ApplyConfiguration& op, Place place);
   mlog::Result CheckConfiguration(const mlog::Command::ApplyConfiguration& op) const;
   // The shard becomes ours, or frozen if it was ours, unless its image is ahead of `index`. True if
-  // it was frozen or thawed: what was heard of its replicas means nothing until it is heard anew.
+  // it came, was frozen or thawed: what was heard of its replicas means nothing until it is heard
+  // anew.
   bool SetOwned(ShardId id, bool is_ours, ConfigVersion version, RaftIndex index);
   mlog::Result ApplyToShard(const mlog::Command& command, RaftIndex index);
   bool WasAccepted(Place place) const;

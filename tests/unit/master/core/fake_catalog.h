@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <set>
@@ -58,6 +59,12 @@ class FakeCatalog final : public ChunkCatalog {
     tables_.erase(shard);
     trims_.erase(shard);
     std::erase(owned_, shard);
+  }
+
+  void Take(ShardId shard) {
+    tables_[shard];
+    trims_[shard];
+    owned_.insert(std::lower_bound(owned_.begin(), owned_.end(), shard), shard);
   }
 
   uint64_t allocated_mark = 1000;

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "gmock/gmock.h"
@@ -141,19 +142,21 @@ TEST(FrozenTest, OthersShardsAreNotTouched) {
   EXPECT_EQ(m.machine.Count().shards, 2u);
 }
 
-TEST(FrozenTest, TheLiveViewIsToldWhenAShardIsFrozenAndThawed) {
+TEST(FrozenTest, TheLiveViewIsToldWhenAShardComesIsFrozenAndThawed) {
   TestMachine m(3, /*owned=*/false);
   Replacements observer(m.machine);
   m.machine.SetObserver(&observer);
   ASSERT_THAT(m.Apply(Configuration(1, {1, 1, 0})), Succeeded());
+  EXPECT_THAT(observer.replaced, ElementsAre(0, 1)) << "servers may have spoken of them before";
+  EXPECT_EQ(std::exchange(observer.served, 0), 4) << "told when the whole configuration holds";
   ASSERT_THAT(m.Apply(Configuration(2, {0, 0, 0})), Succeeded());
-  EXPECT_THAT(observer.replaced, ElementsAre(0, 1));
-  EXPECT_EQ(observer.served, 0) << "told when the whole configuration holds";
+  EXPECT_THAT(observer.replaced, ElementsAre(0, 1, 0, 1));
+  EXPECT_EQ(observer.served, 0);
   ASSERT_THAT(m.Apply(Configuration(3, {0, 0, 0})), Succeeded());
-  EXPECT_THAT(observer.replaced, ElementsAre(0, 1));
+  EXPECT_THAT(observer.replaced, ElementsAre(0, 1, 0, 1));
   ASSERT_THAT(m.Apply(Configuration(4, {1, 0, 1})), Succeeded());
-  EXPECT_THAT(observer.replaced, ElementsAre(0, 1, 0));
-  EXPECT_EQ(observer.served, 2) << "the new shard, too";
+  EXPECT_THAT(observer.replaced, ElementsAre(0, 1, 0, 1, 0, 2));
+  EXPECT_EQ(observer.served, 4);
   m.machine.SetObserver(nullptr);
 }
 

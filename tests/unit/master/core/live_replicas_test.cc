@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "common/base/rng.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/master/core/fake_catalog.h"
@@ -13,6 +14,8 @@ namespace ballast::master {
 namespace {
 
 using ::ballast::testing::StatusIs;
+using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 
 SteadyTime At(double seconds) { return SteadyTime::FromOrigin(absl::Seconds(seconds)); }
 constexpr ServerIndex kA(1);
@@ -476,6 +479,20 @@ TEST_F(LiveReplicasTest, ShardsOfOtherGroupsAreIgnored) {
   TakeFull();
   EXPECT_FALSE(replicas_.IsComplete(kA, kShard));
   EXPECT_EQ(Specials(), 0u);
+}
+
+TEST_F(LiveReplicasTest, AServerThatSpokeBeforeAShardCameIsAskedForItsList) {
+  catalog_.GiveAway(ShardId(0));
+  catalog_.GiveAway(kShard);
+  server_.Put(1);
+  TakeFull();  // of no use yet
+  EXPECT_THAT(Asks(1).lists, IsEmpty()) << "nothing is served, so nothing is missing";
+  catalog_.Take(kShard);
+  replicas_.OnShardReplaced(kShard);
+  EXPECT_THAT(Resend(11), ElementsAre(kShard)) << "though nothing more has come of it";
+  TakeFull(12);
+  EXPECT_TRUE(replicas_.IsComplete(kA, kShard));
+  EXPECT_THAT(Asks(30).lists, IsEmpty());
 }
 
 // Against a model: whatever happens in whatever order, a complete list says exactly what the server
