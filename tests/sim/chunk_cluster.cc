@@ -16,6 +16,7 @@ namespace {
 
 constexpr char kCluster[] = "c1d2e3f4-0000-4000-8000-000000000001";
 constexpr char kForeignCluster[] = "f0f0f0f0-0000-4000-8000-000000000002";
+constexpr absl::Duration kReportsLimit = absl::Minutes(1);
 constexpr absl::Duration kConvergeLimit = absl::Minutes(15);
 
 }  // namespace
@@ -512,6 +513,24 @@ void ChunkCluster::ReadEverything() {
     if (missing != "" && violation().empty()) {
       checker_.Violate(absl::StrCat("I7: not readable: ", missing.value_or("no answer")));
     }
+  }
+}
+
+void ChunkCluster::AwaitReports() {
+  const auto reported = [this] {
+    const std::optional<size_t> number = group_->leader();
+    SimMaster* const leader = number.has_value() ? master(*number) : nullptr;
+    if (leader == nullptr || !leader->leads()) {
+      return false;
+    }
+    master::LiveView& view = leader->view();
+    const std::vector<ShardId>& shards = view.catalog().owned_shards();
+    return !shards.empty() && std::all_of(shards.begin(), shards.end(), [&](ShardId shard) {
+      return view.leader()->IsSettled(shard);
+    });
+  };
+  if (!RunUntil(reported, kReportsLimit) && violation().empty()) {
+    checker_.Violate("I7: servers that nothing happens to are not heard in full");
   }
 }
 

@@ -104,6 +104,8 @@ class ChunkCluster {
   void RunFor(absl::Duration span) {
     RunUntil([] { return false; }, span);
   }
+  // Of a young cluster: waits until the leader knows from all servers what they hold.
+  void AwaitReports();
   // Ends all faults and clients, restarts what is down, and waits until the world is as it should
   // be; then reads everything.
   void Converge();
