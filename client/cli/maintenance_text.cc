@@ -63,8 +63,14 @@ std::string MaintenanceText(const v1::GetMaintenanceResponse& state) {
         &text, "repair     %d chunks lack replicas (%d have one left), %s to copy, %s/s, %s\n",
         short_chunks, repair.chunks_one_left(), FormatBytes(repair.bytes_short()),
         FormatBytes(repair.bytes_per_second()), EtaText(repair.eta_ms()));
-  } else {
+  } else if (repair.shards_unsettled() == 0) {
     absl::StrAppend(&text, "repair     nothing to do\n");
+  } else {
+    absl::StrAppend(&text, "repair     not known yet\n");
+  }
+  if (repair.chunks_damaged() > 0) {
+    absl::StrAppend(&text, "           ", repair.chunks_damaged(),
+                    " chunks have enough replicas and a damaged one that is to go\n");
   }
   if (repair.only_last_copies()) {
     absl::StrAppend(&text,

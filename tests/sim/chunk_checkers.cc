@@ -457,12 +457,17 @@ std::string ChunkChecker::Unfinished() const {
           server.value(), " that keeps ", keep);
     });
   });
-  for (const auto& disk : disks_) {
+  std::set<std::pair<size_t, ChunkHandle>> lying;  // by position of the disk
+  for (size_t id = 0; id < disks_.size(); ++id) {
+    const auto& disk = disks_[id];
     if (disk->lost) {
       continue;
     }
     for (const std::string& path : disk->fs->Files()) {
       const auto handle = HandleOf(path, disk->folder);
+      if (handle.has_value()) {
+        lying.insert({id, *handle});
+      }
       if (handle.has_value() && !log_.IsReferenced(*handle)) {
         add("garbage: ", path, " on server ", disk->server.value());
       } else if (absl::StartsWith(path, StoreLayout(disk->folder).StagingFolder() + "/")) {
@@ -483,6 +488,15 @@ std::string ChunkChecker::Unfinished() const {
         CouldHaveOneMore(handle, chunk)) {
       add("chunk ", handle.ToString(), " has ", chunk.sound.size(), " replicas, wanted are ",
           record->wanted_replicas());
+    }
+    for (size_t id = 0; id < disks_.size(); ++id) {
+      const Disk& disk = *disks_[id];
+      const bool noticed = !disk.lost && !chunk.sound.contains(static_cast<DiskId>(id)) &&
+                           !disk.unseen.contains(handle);
+      if (noticed && unseen == 0 && chunk.sound.size() >= record->wanted_replicas() &&
+          lying.contains({id, handle})) {
+        add("chunk ", handle.ToString(), " lies damaged on server ", disk.server.value());
+      }
     }
     for (DiskId id : chunk.sound) {
       const ServerIndex server = disks_[id]->server;

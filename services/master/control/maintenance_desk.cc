@@ -86,7 +86,7 @@ std::string MaintenanceDesk::StandingOf(const ReplicaStanding& replica) const {
     return "being trimmed: it does not count and is deleted once enough others are verified";
   }
   if (replica.corrupt) {
-    return "damaged: kept, never served";
+    return "damaged: never served; goes when enough others are verified";
   }
   if (replica.counts) {
     return replica.verified ? "counts, verified" : "counts, not verified since its server's start";
@@ -123,6 +123,8 @@ std::string MaintenanceDesk::NeedOf(const ChunkPicture& picture) {
                           " are wanted: the surplus goes from the fullest server, some time after "
                           "the last server died or came back");
       break;
+    case ChunkNeed::kDamaged:
+      return "has a damaged replica, which goes when the others are verified";
   }
   if (view_.leader()->copies.HasChunk(picture.handle)) {
     return need + "; a copy is under way";

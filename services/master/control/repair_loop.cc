@@ -200,7 +200,7 @@ void RepairLoop::Repair() {
   const NeedClass last = term.breaker.open() || searching ? NeedClass::kOneLeft
                          : !WhyNotTrim().empty()          ? NeedClass::kMoreLeft
                          : quiet                          ? NeedClass::kSurplus
-                                                          : NeedClass::kDrain;
+                                                          : NeedClass::kDamaged;
   if (!term.queue.HasNeeds(NeedClass::kOneLeft, last)) {
     return;
   }
@@ -278,7 +278,9 @@ RepairQueue::Verdict RepairLoop::Take(ChunkHandle handle) {
     case ChunkNeed::kDrain:
       return Copy(*picture, need);
     case ChunkNeed::kTrim:
-      return TrimSurplus(*picture);
+      return Trim(*picture, ChooseSurplus(servers_, *picture), picture->wanted_replicas);
+    case ChunkNeed::kDamaged:
+      return TrimDamaged(*picture, picture->wanted_replicas);
     case ChunkNeed::kNone:
     case ChunkNeed::kLost:
       break;
@@ -292,9 +294,17 @@ RepairQueue::Verdict RepairLoop::Copy(const ChunkPicture& picture, ChunkNeed nee
   const absl::StatusOr<PlannedCopy> planned =
       PlanCopy(servers_, loads, limits_.slots, picture, rng_);
   if (!planned.ok()) {
-    return ReasonOf(planned.status()) == v1::REASON_OVERLOADED
-               ? RepairQueue::Verdict::kBusy
-               : Block(picture.handle, planned.status(), absl::ZeroDuration());
+    if (ReasonOf(planned.status()) == v1::REASON_OVERLOADED) {
+      return RepairQueue::Verdict::kBusy;
+    }
+    // No server can take it, but one with a damaged replica could if that were gone.
+    const bool may_make_room = picture.any_damaged() &&
+                               picture.counting() == picture.present() &&
+                               WhyNotRebalance().empty();
+    const RepairQueue::Verdict blocked =
+        Block(picture.handle, planned.status(), absl::ZeroDuration());
+    return may_make_room ? TrimDamaged(picture, static_cast<uint32_t>(picture.counting()))
+                         : blocked;
   }
   const CopyTask task{picture.handle, planned->target, planned->trim_from, purpose};
   const bool offered =
@@ -326,10 +336,23 @@ RepairQueue::Verdict RepairLoop::Block(ChunkHandle handle, const absl::Status& w
   return RepairQueue::Verdict::kBlocked;
 }
 
-// One replica too many: trimmed once `wanted` others are firm. Those that count and were not
-// verified lately are verified first, so that what is kept is known to be sound.
-RepairQueue::Verdict RepairLoop::TrimSurplus(const ChunkPicture& picture) {
-  const ServerIndex victim = ChooseSurplus(servers_, picture);
+RepairQueue::Verdict RepairLoop::TrimDamaged(const ChunkPicture& picture, uint32_t keep) {
+  for (const ReplicaView& replica : picture.replicas) {
+    const std::optional<ReplicaFacts> held =
+        replica.damaged ? view_.leader()->replicas.HeldFacts(replica.server, picture.handle)
+                        : std::nullopt;
+    // One that is whole and has other facts contradicts the metadata: people must look at that.
+    if (held.has_value() && held->corrupt) {
+      return Trim(picture, replica.server, keep);
+    }
+  }
+  return RepairQueue::Verdict::kTaken;
+}
+
+// One replica too many, or a damaged one: trimmed once `keep` others are firm. Those that count and
+// were not verified lately are verified first, so that what is kept is known to be sound.
+RepairQueue::Verdict RepairLoop::Trim(const ChunkPicture& picture, ServerIndex victim,
+                                      uint32_t keep) {
   const TrimSet* const trims = view_.catalog().trims(picture.handle.shard());
   const std::optional<ChunkStanding> chunk =
       LeaderCopyView(*view_.leader(), view_.catalog()).FindChunk(picture.handle);
@@ -354,7 +377,7 @@ RepairQueue::Verdict RepairLoop::TrimSurplus(const ChunkPicture& picture) {
       verifying = true;
     }
   }
-  if (firm < picture.wanted_replicas) {
+  if (firm < keep) {
     return verifying ? RepairQueue::Verdict::kBusy : RepairQueue::Verdict::kTaken;
   }
   Term& term = Now();
@@ -366,7 +389,7 @@ RepairQueue::Verdict RepairLoop::TrimSurplus(const ChunkPicture& picture) {
   command.set_shard(picture.handle.shard().value());
   command.mutable_trim()->set_handle(picture.handle.value());
   command.mutable_trim()->set_server_index(victim.value());
-  command.mutable_trim()->set_keep_replicas(picture.wanted_replicas);
+  command.mutable_trim()->set_keep_replicas(keep);
   proposer_.Propose(std::move(command),
                     [this, number = term.number](const absl::StatusOr<mlog::Result>&) {
                       if (view_.leader() != nullptr && term_.number == number) {
@@ -389,6 +412,7 @@ v1::RepairState RepairLoop::State() {
   state.set_chunks_two_left(counts.needs[static_cast<size_t>(NeedClass::kTwoLeft)]);
   state.set_chunks_more_left(counts.needs[static_cast<size_t>(NeedClass::kMoreLeft)]);
   state.set_chunks_surplus(counts.needs[static_cast<size_t>(NeedClass::kSurplus)]);
+  state.set_chunks_damaged(counts.needs[static_cast<size_t>(NeedClass::kDamaged)]);
   state.set_bytes_short(counts.bytes_short);
   state.set_shards_unsettled(counts.unsettled_shards);
   state.set_copies_under_way(copies_.under_way(CopyBudget::kRepair));
@@ -412,7 +436,7 @@ v1::RepairState RepairLoop::State() {
   }
   const std::string held = WhyNotTrim();
   if (!held.empty() && term.queue.HasNeeds(NeedClass::kDrain, NeedClass::kSurplus)) {
-    state.add_blocked(absl::StrCat("drains and surplus: ", held));
+    state.add_blocked(absl::StrCat("drains, damaged and surplus replicas: ", held));
   }
   return state;
 }

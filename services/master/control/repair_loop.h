@@ -33,12 +33,12 @@ struct RepairLimits {
   absl::Duration urgent_first = absl::Milliseconds(100);
   // Surplus replicas are trimmed when nothing died or came back for so many heartbeat intervals.
   int surplus_hold_intervals = 60;
-  size_t trims_proposed_max = 64;  // of surplus replicas, not answered yet
+  size_t trims_proposed_max = 64;  // of damaged and surplus replicas, not answered yet
   size_t verifies_under_way_max = 16;
 };
 
 // Keeps every chunk at its wanted number of replicas: repairs what lost some, most endangered
-// first, empties servers that drain, trims surplus replicas.
+// first, empties servers that drain, trims damaged and surplus replicas.
 //
 // Level-triggered: it finds what lacks something by walking (RepairQueue), decides with the planner
 // and offers copies; whatever fails is found again. A death begins a fresh round at once. While
@@ -110,7 +110,9 @@ class RepairLoop {
   void RepairSoon();
   RepairQueue::Verdict Take(ChunkHandle handle);
   RepairQueue::Verdict Copy(const ChunkPicture& picture, ChunkNeed need);
-  RepairQueue::Verdict TrimSurplus(const ChunkPicture& picture);
+  // Trims one replica that its server says is damaged, once `keep` others are firm.
+  RepairQueue::Verdict TrimDamaged(const ChunkPicture& picture, uint32_t keep);
+  RepairQueue::Verdict Trim(const ChunkPicture& picture, ServerIndex victim, uint32_t keep);
   // `patience`: for how long it makes no sense to try again.
   RepairQueue::Verdict Block(ChunkHandle handle, const absl::Status& why, absl::Duration patience);
   void SeeRound(Term& term);

@@ -33,6 +33,8 @@ struct ReplicaView {
   bool expected = false;  // logged and not reported yet by its living server: just written
   bool draining = false;  // present, on a server that is to be emptied
   bool trimmed = false;
+  bool damaged = false;  // reported damaged, or with other facts than the log's; not trimmed, on a
+                         // living server
   // There is no need for another one in its place.
   bool present() const { return counts || expected; }
 };
@@ -46,6 +48,7 @@ struct ChunkPicture {
 
   int counting() const { return Count(&ReplicaView::counts); }
   int verified() const { return Count(&ReplicaView::verified); }
+  bool any_damaged() const { return Count(&ReplicaView::damaged) > 0; }
   int present() const {
     int count = 0;
     for (const ReplicaView& replica : replicas) count += replica.present();
@@ -90,6 +93,8 @@ inline ChunkPicture PictureOf(const ClusterView& view, const ShardLens& lens, Ch
     replica.verified = replica.counts && (flags & ChunkRecord::kVerified) != 0;
     replica.expected = !reported && lives && !replica.trimmed &&
                        (flags & ChunkRecord::kLogged) != 0 && (flags & ChunkRecord::kCorrupt) == 0;
+    replica.damaged = (flags & ChunkRecord::kCorrupt) != 0 && lens.Knows(server) && lives &&
+                      !replica.trimmed;
     replica.draining = replica.present() && view.at(static_cast<size_t>(replica.position)).draining;
   });
   return picture;

@@ -90,7 +90,10 @@ Assessment Assess(const ChunkPicture& picture) {
   if (staying < wanted) {
     return {ChunkNeed::kDrain, staying};
   }
-  return staying > wanted ? Assessment{ChunkNeed::kTrim, 0} : Assessment{};
+  if (staying > wanted) {
+    return {ChunkNeed::kTrim, 0};
+  }
+  return picture.any_damaged() ? Assessment{ChunkNeed::kDamaged, 0} : Assessment{};
 }
 
 absl::StatusOr<PlannedCopy> PlanCopy(const ClusterView& view, const std::vector<CopyLoad>& load,

@@ -17,10 +17,11 @@ namespace ballast::master {
 // What a chunk lacks.
 enum class ChunkNeed : uint8_t {
   kNone,
-  kLost,   // no replica counts or is expected: nothing can be done but wait for a server
-  kCopy,   // fewer replicas count or are expected than are wanted
-  kDrain,  // enough count, but too few on servers that are to stay
-  kTrim,   // more on staying servers than are wanted
+  kLost,     // no replica counts or is expected: nothing can be done but wait for a server
+  kCopy,     // fewer replicas count or are expected than are wanted
+  kDrain,    // enough count, but too few on servers that are to stay
+  kTrim,     // more on staying servers than are wanted
+  kDamaged,  // just as many as are wanted, and a damaged one beside them
 };
 
 struct Assessment {

@@ -25,6 +25,8 @@ std::optional<NeedClass> ClassOf(const Assessment& assessment) {
       return NeedClass::kDrain;
     case ChunkNeed::kTrim:
       return NeedClass::kSurplus;
+    case ChunkNeed::kDamaged:
+      return NeedClass::kDamaged;
   }
   return std::nullopt;
 }

@@ -23,9 +23,10 @@ enum class NeedClass : uint8_t {
   kTwoLeft = 1,
   kMoreLeft = 2,
   kDrain = 3,    // on a server that is to be emptied
-  kSurplus = 4,  // more replicas than wanted
+  kDamaged = 4,  // a damaged replica beside those that are wanted
+  kSurplus = 5,  // more replicas than wanted
 };
-inline constexpr size_t kNeedClasses = 5;
+inline constexpr size_t kNeedClasses = 6;
 
 // Finds the chunks that lack something and offers them by urgency.
 //

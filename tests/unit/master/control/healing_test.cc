@@ -245,6 +245,54 @@ TEST_F(HealingTest, AReturningServersReplicasAreKeptAndTheSurplusIsTrimmedLaterF
   EXPECT_EQ(Holders(handle), (std::set<uint32_t>{1, 3, 4}));
 }
 
+TEST_F(HealingTest, ADamagedReplicaGoesOnceTheChunkIsWholeAgainAndVerified) {
+  StartServers(4);
+  Eager();
+  const ChunkHandle handle = Store({1, 2, 3}).handle;
+  sim_.RunFor(absl::Seconds(6));
+  server(1).Put(handle, {1000, 7, false}, /*verified=*/false);
+  server(4).refusals[v1::Command::kReplicate] = v1::REASON_NO_SPACE;
+  server(1).refusals[v1::Command::kVerify] = v1::REASON_OVERLOADED;
+  server(3).Put(handle, {1000, 7, true});
+  sim_.RunFor(absl::Seconds(30));
+  EXPECT_EQ(Holders(handle), (std::set<uint32_t>{1, 2, 3}))
+      << "nowhere else to go to, and one of the others may be no better";
+  server(4).refusals.clear();
+  sim_.RunFor(absl::Seconds(30));
+  EXPECT_EQ(Holders(handle), (std::set<uint32_t>{1, 2, 3, 4})) << "1 was not verified yet";
+  server(1).Put(handle, {1000, 7, false}, /*verified=*/true);
+  sim_.RunFor(absl::Seconds(30));
+  EXPECT_EQ(Holders(handle), (std::set<uint32_t>{1, 2, 4}));
+  EXPECT_EQ(Deletes(), 1u);
+  EXPECT_EQ(repair_.TrimCount(), 0u);
+}
+
+TEST_F(HealingTest, ADamagedReplicaMakesRoomForAGoodOneWhereNoOtherServerIsLeft) {
+  StartServers(3);
+  Eager();
+  const ChunkHandle handle = Store({1, 2, 3}).handle;
+  sim_.RunFor(absl::Seconds(6));
+  server(3).Put(handle, {1000, 7, true});
+  sim_.RunFor(absl::Seconds(30));
+  EXPECT_EQ(Readable(handle).size(), 3u);
+  EXPECT_EQ(Deletes(), 1u);
+  EXPECT_EQ(Replicates(), 1u);
+}
+
+TEST_F(HealingTest, DamagedReplicasAreKeptWhileNothingBetterIsThere) {
+  StartServers(3);
+  Eager();
+  const ChunkHandle lost = Store({1, 2, 3}).handle;
+  const ChunkHandle odd = Store({1, 2, 3}).handle;
+  sim_.RunFor(absl::Seconds(6));
+  for (uint32_t s : {1, 2, 3}) server(s).Put(lost, {1000, 7, true});
+  server(3).Put(odd, {1000, 8, false});  // whole, says its server: not what the log knows
+  sim_.RunFor(absl::Minutes(10));
+  EXPECT_EQ(Holders(lost), (std::set<uint32_t>{1, 2, 3}));
+  EXPECT_EQ(Holders(odd), (std::set<uint32_t>{1, 2, 3}));
+  EXPECT_EQ(Deletes(), 0u);
+}
+
 TEST_F(HealingTest, AnUnrepairableChunkDoesNotKeepOthersWaiting) {
   StartServers(4);
   Eager();

@@ -54,6 +54,20 @@ TEST_F(RepairPlannerTest, NeedsFollowFromWhatCounts) {
   EXPECT_EQ(Assess(Picture({S(4), S(5)}, 3)).need, ChunkNeed::kCopy);
 }
 
+TEST_F(RepairPlannerTest, ADamagedReplicaIsANeedOnlyBesideEnoughOthers) {
+  ChunkPicture picture = Picture({S(1), S(2), S(3)}, 2);
+  ReplicaView& damaged = picture.replicas.back();
+  damaged.counts = damaged.verified = false;
+  damaged.damaged = true;
+  EXPECT_EQ(Assess(picture).need, ChunkNeed::kDamaged);
+  picture.wanted_replicas = 3;
+  EXPECT_EQ(Assess(picture).need, ChunkNeed::kCopy);
+  picture.wanted_replicas = 1;
+  EXPECT_EQ(Assess(picture).need, ChunkNeed::kTrim);
+  for (ReplicaView& replica : picture.replicas) replica.counts = replica.verified = false;
+  EXPECT_EQ(Assess(picture).need, ChunkNeed::kLost) << "the last one is kept, damaged or not";
+}
+
 TEST_F(RepairPlannerTest, WhatWasJustWrittenIsAwaitedNotRepaired) {
   ChunkPicture picture = Picture({S(1), S(2), S(3)}, 3);
   for (ReplicaView& replica : picture.replicas) {

@@ -64,7 +64,7 @@ TEST_F(RepairQueueTest, OffersTheMostEndangeredFirstAcrossShards) {
   Step();
   EXPECT_EQ(TakeAll(), (std::vector<ChunkHandle>{H(1, 1), H(0, 1), H(2, 9), H(3, 1)}));
   EXPECT_EQ(queue_.counts().chunks, 5u);
-  EXPECT_EQ(queue_.counts().needs, (std::array<uint64_t, kNeedClasses>{1, 1, 1, 0, 1}));
+  EXPECT_EQ(queue_.counts().needs, (std::array<uint64_t, kNeedClasses>{1, 1, 1, 0, 0, 1}));
   EXPECT_EQ(queue_.counts().bytes_short, 1000u * (1 + 2 + 2));
   EXPECT_TRUE(TakeAll().empty()) << "taken needs are forgotten";
 }
