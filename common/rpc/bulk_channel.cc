@@ -7,6 +7,7 @@
 
 #include <algorithm>
 
+#include "common/rpc/grpc_process.h"
 #include "common/types/limits.h"
 
 namespace ballast {
@@ -36,6 +37,7 @@ constexpr std::pair<const char*, int> kBothSides[] = {
 
 std::shared_ptr<grpc::Channel> MakeBulkChannel(const std::string& address,
                                                absl::Duration connect_timeout) {
+  PrepareGrpcProcess();
   grpc::ChannelArguments args;
   for (const auto& [name, value] : kBothSides) {
     args.SetInt(name, value);
