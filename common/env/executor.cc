@@ -4,8 +4,11 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <deque>
 #include <map>
+#include <mutex>
+#include <optional>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -22,6 +25,35 @@ void NameThisThread(const std::string& name) {
   pthread_setname_np(pthread_self(), name.substr(0, 15).c_str());
 }
 
+// Wakes one thread that waits for it. Abseil's waits with a timeout end by the wall clock: one that
+// is set back by an hour would let every timer come an hour late. This one ends by the steady
+// clock.
+class Alarm {
+ public:
+  // The wait that is under way, or else the next one, ends.
+  void Ring() {
+    // Notified with the lock held: whoever it wakes may end the executor, and this with it.
+    const std::lock_guard<std::mutex> lock(mu_);
+    rung_ = true;
+    condition_.notify_one();
+  }
+
+  // Until Ring or `at_most` is over; may also end earlier.
+  void Wait(absl::Duration at_most) {
+    std::unique_lock<std::mutex> lock(mu_);
+    condition_.wait_for(lock, absl::ToChronoNanoseconds(std::min(at_most, kWaitMax)),
+                        [this] { return rung_; });
+    rung_ = false;
+  }
+
+ private:
+  static constexpr absl::Duration kWaitMax = absl::Hours(1);
+
+  std::mutex mu_;  // a leaf
+  std::condition_variable condition_;
+  bool rung_ = false;
+};
+
 class ThreadExecutor final : public Executor {
  public:
   explicit ThreadExecutor(const std::string& name)
@@ -35,21 +67,37 @@ class ThreadExecutor final : public Executor {
       absl::MutexLock lock(&mu_);
       stopping_ = true;
     }
+    alarm_.Ring();
     CHECK(std::this_thread::get_id() != thread_.get_id()) << "an executor cannot destroy itself";
     thread_.join();
   }
 
   void Post(Task task) override {
-    absl::MutexLock lock(&mu_);
-    ready_.push_back(Ready{.timer = 0, .task = std::move(task)});
+    bool ring = false;
+    {
+      absl::MutexLock lock(&mu_);
+      ready_.push_back(Ready{.timer = 0, .task = std::move(task)});
+      ring = std::exchange(asleep_, false);
+    }
+    if (ring) {
+      alarm_.Ring();
+    }
   }
 
   TimerId RunAfter(absl::Duration delay, Task task) override {
     const SteadyTime due = RealClock().SteadyNow() + delay;
-    absl::MutexLock lock(&mu_);
-    const TimerId id = next_timer_++;
-    timers_.emplace(std::make_pair(due.SinceOrigin(), id), std::move(task));
-    due_by_id_.emplace(id, due.SinceOrigin());
+    TimerId id = 0;
+    bool ring = false;
+    {
+      absl::MutexLock lock(&mu_);
+      id = next_timer_++;
+      timers_.emplace(std::make_pair(due.SinceOrigin(), id), std::move(task));
+      due_by_id_.emplace(id, due.SinceOrigin());
+      ring = due.SinceOrigin() < watched_due_ && std::exchange(asleep_, false);
+    }
+    if (ring) {
+      alarm_.Ring();
+    }
     return id;
   }
 
@@ -74,34 +122,31 @@ class ThreadExecutor final : public Executor {
   }
 
  private:
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return stopping_ || !ready_.empty(); }
-
   void Loop() {
     while (true) {
       Task task;
+      std::optional<absl::Duration> due;  // nothing to do until then
       {
         absl::MutexLock lock(&mu_);
-        if (!HasWork()) {
-          const auto work = absl::Condition(this, &ThreadExecutor::HasWorkOrNewTimer);
-          if (timers_.empty()) {
-            watched_due_ = absl::InfiniteDuration();
-            mu_.Await(work);
-          } else {
-            watched_due_ = timers_.begin()->first.first;
-            mu_.AwaitWithTimeout(work, watched_due_ - RealClock().SteadyNow().SinceOrigin());
-          }
-        }
+        asleep_ = false;
         if (stopping_) {
           return;
         }
         QueueDueTimers();
         if (ready_.empty()) {
-          continue;
+          due = timers_.empty() ? absl::InfiniteDuration() : timers_.begin()->first.first;
+          watched_due_ = *due;
+          asleep_ = true;
+        } else {
+          task = std::move(ready_.front().task);
+          ready_.pop_front();
         }
-        task = std::move(ready_.front().task);
-        ready_.pop_front();
       }
-      task();
+      if (due.has_value()) {
+        alarm_.Wait(*due - RealClock().SteadyNow().SinceOrigin());
+      } else {
+        task();
+      }
     }
   }
 
@@ -120,10 +165,6 @@ class ThreadExecutor final : public Executor {
     }
   }
 
-  bool HasWorkOrNewTimer() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
-    return HasWork() || (!timers_.empty() && timers_.begin()->first.first < watched_due_);
-  }
-
   struct Ready {
     TimerId timer;  // 0: posted
     Task task;
@@ -134,8 +175,11 @@ class ThreadExecutor final : public Executor {
   std::deque<Ready> ready_ ABSL_GUARDED_BY(mu_);
   std::map<std::pair<absl::Duration, TimerId>, Task> timers_ ABSL_GUARDED_BY(mu_);
   std::map<TimerId, absl::Duration> due_by_id_ ABSL_GUARDED_BY(mu_);
-  absl::Duration watched_due_ ABSL_GUARDED_BY(mu_) = absl::InfiniteDuration();
+  // The thread waits at the alarm, or is about to; whoever sets it to false rings.
+  bool asleep_ ABSL_GUARDED_BY(mu_) = false;
+  absl::Duration watched_due_ ABSL_GUARDED_BY(mu_) = absl::InfiniteDuration();  // while asleep
   TimerId next_timer_ ABSL_GUARDED_BY(mu_) = 1;
+  Alarm alarm_;
   std::thread thread_;  // last: starts when everything above exists
 };
 

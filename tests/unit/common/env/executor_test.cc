@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "common/env/executor.h"
 
+#include <linux/futex.h>
+#include <sys/syscall.h>
+
 #include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -37,6 +44,40 @@ TEST(ThreadExecutorTest, RunsTasksInTheOrderOfPosting) {
   for (int i = 0; i < 1000; ++i) {
     EXPECT_EQ(order[i], i);
   }
+}
+
+// Which system call the thread of this name waits in, with its arguments; "running" if it waits in
+// none, nothing if the kernel does not tell.
+std::vector<uint64_t> SystemCallOf(const std::string& thread_name) {
+  for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
+    std::string name;
+    std::getline(std::ifstream(task.path() / "comm"), name);
+    if (name == thread_name) {
+      std::ifstream in(task.path() / "syscall");
+      std::vector<uint64_t> words;
+      for (std::string word; in >> word && word != "running";) {
+        words.push_back(std::stoull(word, nullptr, 0));
+      }
+      return words;
+    }
+  }
+  return {};
+}
+
+TEST(ThreadExecutorTest, TimersDoNotSleepByTheWallClock) {
+  if (!std::ifstream("/proc/self/syscall").good()) {
+    GTEST_SKIP() << "the kernel does not tell what a thread waits for";
+  }
+  const auto executor = MakeThreadExecutor("wall-clock");
+  executor->RunAfter(absl::Minutes(10), [] {});
+  // futex(address, operation, value, timeout): until it waits, and with a timeout.
+  std::vector<uint64_t> call;
+  while (call.size() < 5 || call[0] != SYS_futex || call[4] == 0) {
+    std::this_thread::yield();
+    call = SystemCallOf("wall-clock");
+  }
+  EXPECT_EQ(call[2] & FUTEX_CLOCK_REALTIME, 0u)
+      << "a wall clock that is set back would hold the timer up";
 }
 
 TEST(ThreadExecutorTest, RunsOneTaskAtATimeWhoeverPosts) {
