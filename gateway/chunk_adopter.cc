@@ -7,7 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "common/base/check.h"
 #include "common/base/crc32c.h"
+#include "common/base/status_macros.h"
 #include "common/routing/shard_router.h"
+#include "common/types/error.h"
 #include "common/types/key.h"
 #include "common/types/limits.h"
 
@@ -18,7 +20,7 @@ using Operation = v1::BatchRequest::Operation;
 using Outcome = v1::BatchResponse::Outcome;
 
 // The name itself, or, where a key must not be like that, a hash of it. Two names with one hash
-// would not both be adopted.
+// would share a chunk.
 std::string KeyOf(const std::string& name) {
   std::string key = absl::StrCat(kAdoptedKeyPrefix, "=", name);
   return ValidateKey(key).ok()
@@ -128,11 +130,25 @@ std::vector<absl::StatusOr<ChunkHandle>> ChunkAdopter::Adopt(absl::Span<const Wi
   for (const Adoption& adoption : adoptions) {
     if (adoption.status.ok()) {
       results.emplace_back(ChunkHandle(adoption.handle));
+    } else if (ReasonOf(adoption.status) == v1::REASON_GENERATION_MISMATCH) {
+      // An earlier try was given up, and its commit came through after all.
+      const absl::StatusOr<ChunkHandle> adopted = FindAdopted(adoption.wish->name);
+      results.push_back(adopted.ok() ? adopted : adoption.status);
     } else {
       results.emplace_back(adoption.status);
     }
   }
   return results;
+}
+
+absl::StatusOr<ChunkHandle> ChunkAdopter::FindAdopted(const std::string& name) {
+  ASSIGN_OR_RETURN(const v1::GetObjectResponse found,
+                   metadata_.GetObject(KeyOf(name), client::CallControl()));
+  if (found.chunks_size() != 1 || found.chunks(0).length_bytes() != facts_.length_bytes ||
+      found.chunks(0).crc32c() != facts_.crc32c) {
+    return absl::FailedPreconditionError("an object of this name is something else");
+  }
+  return ChunkHandle(found.chunks(0).handle());
 }
 
 std::vector<absl::Status> ChunkAdopter::SetWanted(absl::Span<const AdoptedChunks::Growth> growth) {

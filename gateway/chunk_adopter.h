@@ -34,16 +34,20 @@ class ChunkAdopter {
   const ReplicaFacts& facts() const { return facts_; }
 
   struct Wish {
-    std::string name;    // any text; not adopted before
+    std::string name;    // any text
     ServerIndex holder;  // registered; has the chunk
   };
-  // An outcome each, in order. What failed may be tried again.
+  // An outcome each, in order. What failed may be tried again, also when it happened though its
+  // answer was lost: a name that is adopted already, with these facts, gives the handle it has.
   std::vector<absl::StatusOr<ChunkHandle>> Adopt(absl::Span<const Wish> wishes);
 
   // Sets how many replicas these should have; one call. An outcome each, in order.
   std::vector<absl::Status> SetWanted(absl::Span<const AdoptedChunks::Growth> growth);
 
  private:
+  // The chunk of a name that is adopted already.
+  absl::StatusOr<ChunkHandle> FindAdopted(const std::string& name);
+
   client::MetadataClient& metadata_;
   const ReplicaFacts facts_;
 };

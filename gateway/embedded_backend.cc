@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "gateway/embedded_backend.h"
 
+#include "absl/strings/str_cat.h"
 #include "common/base/status_macros.h"
 #include "common/env/clock.h"
 #include "common/types/error.h"
@@ -18,6 +19,8 @@ namespace {
 // The cluster is in this process: what is not answered within this time never will be.
 constexpr absl::Duration kPatience = absl::Seconds(10);
 constexpr absl::Duration kDeletePatience = absl::Seconds(5);
+// Of a name that is too long for a key, so much is repeated.
+constexpr size_t kNameShown = 64;
 
 }  // namespace
 
@@ -97,10 +100,13 @@ absl::Status EmbeddedBackend::AdoptFrom(const std::vector<std::string>& names,
   absl::Status status;
   absl::MutexLock lock(&book_.mu);
   for (size_t i = 0; i < names.size(); ++i) {
-    if (outcomes[i].ok()) {
-      book_.chunks.Adopt(names[i], *outcomes[i]);
-    } else {
+    if (!outcomes[i].ok()) {
       status.Update(outcomes[i].status());
+    } else if (book_.chunks.Knows(*outcomes[i])) {
+      status.Update(InvalidArgument(absl::StrCat("chunk ", names[i].substr(0, kNameShown),
+                                                 "... cannot be told from another one")));
+    } else {
+      book_.chunks.Adopt(names[i], *outcomes[i]);
     }
   }
   return status;

@@ -45,6 +45,7 @@ class AdoptedChunks {
   std::optional<ChunkHandle> Find(absl::string_view name) const;
   // The adopted name; the handle's own text for a chunk that was not adopted.
   std::string NameOf(ChunkHandle handle) const;
+  bool Knows(ChunkHandle handle) const { return chunks_.contains(handle); }
   // Requires: neither is known. One replica is wanted.
   void Adopt(const std::string& name, ChunkHandle handle);
 

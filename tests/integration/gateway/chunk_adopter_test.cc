@@ -28,13 +28,15 @@ class CountingApi final : public client::MasterApi {
  public:
   explicit CountingApi(std::unique_ptr<client::MasterApi> real) : real_(std::move(real)) {}
   int batches = 0;
-  int others = 0;  // that change an object
+  int others = 0;      // that change an object
+  int lost_batch = 0;  // the answer of this one, counted from 1, is lost for good
 
 #define BALLAST_MASTER_CALL(Method)                                                                \
   absl::Status Call(const std::string& address, const client::CallContext& context,                \
                     const v1::Method##Request& request, v1::Method##Response* response) override { \
     Count(request);                                                                                \
-    return real_->Call(address, context, request, response);                                       \
+    const absl::Status status = real_->Call(address, context, request, response);                  \
+    return IsLost(request) ? absl::DataLossError("lost") : status;                                 \
   }
   BALLAST_MASTER_CALL(OpenSessions)
   BALLAST_MASTER_CALL(CloseSessions)
@@ -74,6 +76,11 @@ class CountingApi final : public client::MasterApi {
   void Count(const v1::SealChunksRequest&) { ++others; }
   void Count(const v1::CommitObjectRequest&) { ++others; }
   void Count(const v1::SetReplicationRequest&) { ++others; }
+  template <typename Request>
+  bool IsLost(const Request&) const {
+    return false;
+  }
+  bool IsLost(const v1::BatchRequest&) const { return batches == lost_batch; }
 
   const std::unique_ptr<client::MasterApi> real_;
 };
@@ -172,9 +179,21 @@ TEST_F(ChunkAdopterTest, MoreWantedReplicasAreSetInOneBatch) {
 TEST_F(ChunkAdopterTest, WhatCannotBeAdoptedFailsAloneAndTheOthersAre) {
   ChunkAdopter adopter(*metadata_, MiB(64));
   ASSERT_OK(adopter.Adopt(std::vector<ChunkAdopter::Wish>{{"a", holder_}})[0]);
-  const auto again = adopter.Adopt(std::vector<ChunkAdopter::Wish>{{"a", holder_}, {"b", holder_}});
+  ChunkAdopter other(*metadata_, MiB(1));
+  const auto again = other.Adopt(std::vector<ChunkAdopter::Wish>{{"a", holder_}, {"b", holder_}});
   EXPECT_THAT(again[0], ::ballast::testing::HasReason(v1::REASON_GENERATION_MISMATCH));
   EXPECT_OK(again[1]);
+}
+
+TEST_F(ChunkAdopterTest, AnAdoptionWhoseAnswerWasLostIsFoundByTheNextTry) {
+  ChunkAdopter adopter(*metadata_, MiB(64));
+  api_->lost_batch = 3;  // the commit
+  const std::vector<ChunkAdopter::Wish> wishes = {{"a", holder_}};
+  EXPECT_FALSE(adopter.Adopt(wishes)[0].ok());
+  ASSERT_OK_AND_ASSIGN(const auto found, metadata_->GetObject(KeyOf("a"), client::CallControl()));
+  const auto again = adopter.Adopt(wishes);
+  ASSERT_OK(again[0]);
+  EXPECT_EQ(again[0]->value(), found.chunks(0).handle());
 }
 
 }  // namespace
