@@ -242,17 +242,23 @@ absl::StatusOr<BalanceReport> EmbeddedBackend::CheckBalance() {
 
 // --- configurations and values -------------------------------------------------------------------
 
-absl::Status EmbeddedBackend::SetConfig(const GroupConfiguration& config) {
+absl::Status EmbeddedBackend::NeedConfigGroup() {
   if (config_group_ == nullptr) {
-    ASSIGN_OR_RETURN(config_group_, ConfigGroup::Start(fs_, JoinPath(scratch_->path(), "group")));
+    // A folder for each try: one that failed may have left half a group in its own.
+    ASSIGN_OR_RETURN(config_group_,
+                     ConfigGroup::Start(
+                         fs_, JoinPath(scratch_->path(), absl::StrCat("group", ++group_folders_))));
   }
+  return absl::OkStatus();
+}
+
+absl::Status EmbeddedBackend::SetConfig(const GroupConfiguration& config) {
+  RETURN_IF_ERROR(NeedConfigGroup());
   return config_group_->Set(config);
 }
 
 absl::StatusOr<UpdateOutcome> EmbeddedBackend::UpdateConfig(const GroupConfiguration& config) {
-  if (config_group_ == nullptr) {
-    ASSIGN_OR_RETURN(config_group_, ConfigGroup::Start(fs_, JoinPath(scratch_->path(), "group")));
-  }
+  RETURN_IF_ERROR(NeedConfigGroup());
   return config_group_->Update(config);
 }
 

@@ -89,6 +89,8 @@ class EmbeddedBackend final : public ClusterBackend {
   absl::Status AdoptFrom(const std::vector<std::string>& names, RelayedServer& holder);
   absl::Status GrowWanted(absl::Span<const ChunkHandle> handles, SteadyTime now);
   ServerFacts FactsOf(RelayedServer& server, const ServerHeartbeat& heartbeat);
+  // Starts the group of set_config and config_update unless it runs.
+  absl::Status NeedConfigGroup();
   absl::StatusOr<HeartbeatRelay::Commands> SendLists(RelayedServer& server,
                                                      const ServerFacts& facts, absl::Duration age);
 
@@ -114,7 +116,8 @@ class EmbeddedBackend final : public ClusterBackend {
   std::unique_ptr<ValueStore> values_;
   std::unique_ptr<ServerPool> pool_;
   std::unique_ptr<ConfigGroup> config_group_;
-  bool heard_ = false;  // a heartbeat message came
+  int group_folders_ = 0;  // begun
+  bool heard_ = false;     // a heartbeat message came
 };
 
 }  // namespace ballast::gateway

@@ -106,6 +106,16 @@ TEST_F(EmbeddedValuesTest, KeysAreRoutedAsTheLibraryRoutesThem) {
   EXPECT_THAT(backend_->AddServer("", std::nullopt), StatusIs(absl::StatusCode::kInvalidArgument));
 }
 
+TEST_F(EmbeddedValuesTest, AGroupThatCouldNotStartIsBegunAnewByTheNextConfiguration) {
+  // What a try leaves that failed halfway, say on a full disk.
+  const auto scratch = *std::filesystem::directory_iterator(options_.folder);
+  ASSERT_OK(PosixFileSystem().CreateDir((scratch.path() / "group1").string()));
+  ASSERT_OK(WriteFileAtomically(PosixFileSystem(), (scratch.path() / "group1" / "half").string(),
+                                "of a group"));
+  EXPECT_FALSE(backend_->SetConfig({1, {0}}).ok());
+  EXPECT_OK(backend_->SetConfig({1, {0}}));
+}
+
 TEST_F(EmbeddedValuesTest, ChunksOfImpossibleLengthAreRefusedAtTheStart) {
   options_.chunk_bytes = MiB(64) + 1;
   EXPECT_THAT(EmbeddedBackend::Start(options_), StatusIs(absl::StatusCode::kInvalidArgument));
