@@ -26,7 +26,7 @@ constexpr absl::Duration kAgeMax = absl::Minutes(10);  // of a relayed heartbeat
 constexpr absl::Duration kTryTimeout = absl::Seconds(5);
 constexpr absl::Duration kTouchTimeout = absl::Seconds(1);
 // A registration reaches the masters a moment after its answer; for longer than this a master that
-// does not know the server has another reason.
+// does not know the server has another reason, and so it has if it knew the server before.
 constexpr absl::Duration kNewsPatience = absl::Seconds(5);
 constexpr absl::Duration kNewsPause = absl::Milliseconds(1);
 
@@ -192,16 +192,18 @@ void HeartbeatRelay::SayStopping() {
     }
   }
   for (RelayedServer* const server : servers) {
-    TryBeat(*server, /*stopping=*/true);
+    if (!TryBeat(*server, /*stopping=*/true)) {
+      return;
+    }
   }
 }
 
-void HeartbeatRelay::TryBeat(RelayedServer& server, bool stopping) {
+bool HeartbeatRelay::TryBeat(RelayedServer& server, bool stopping) {
   ServerFacts facts;
   {
     absl::MutexLock lock(&server.mu_);
     if (!server.heard_) {
-      return;
+      return true;
     }
     facts = server.facts_;
   }
@@ -211,18 +213,21 @@ void HeartbeatRelay::TryBeat(RelayedServer& server, bool stopping) {
   if (stopping) {
     heartbeat.set_health(v1::SERVER_HEALTH_STOPPING);
   }
+  bool in_time = true;
   client::RoutingCache& routing = client_.metadata().routing();
   const auto groups = routing.Groups();
   for (const GroupId group : groups.ok() ? *groups : std::vector<GroupId>()) {
     const auto route = routing.Find(client::Target(group));
     const auto reply = route.ok() ? TryOnce(route->address, heartbeat, kTouchTimeout)
                                   : absl::StatusOr<v1::HeartbeatReply>(route.status());
+    in_time = in_time && !absl::IsDeadlineExceeded(reply.status());
     if (reply.ok()) {
       absl::MutexLock lock(&server.mu_);
       server.unclaimed_.insert(server.unclaimed_.end(), reply->commands().begin(),
                                reply->commands().end());
     }
   }
+  return in_time;
 }
 
 void HeartbeatRelay::AddResult(RelayedServer& server, v1::CommandResult result) {
@@ -235,15 +240,20 @@ void HeartbeatRelay::AddResult(RelayedServer& server, v1::CommandResult result) 
 absl::StatusOr<HeartbeatRelay::Commands> HeartbeatRelay::SendToAll(RelayedServer& server,
                                                                    const v1::Heartbeat& heartbeat) {
   ASSIGN_OR_RETURN(const std::vector<GroupId> groups, client_.metadata().routing().Groups());
+  bool is_new = false;
+  {
+    absl::MutexLock lock(&server.mu_);
+    is_new = !server.heard_;
+  }
   Commands commands;
   absl::Status status;
   for (const GroupId group : groups) {
     absl::StatusOr<v1::HeartbeatReply> reply;
     if (groups.size() == 1) {
-      reply = SendTo(group, heartbeat);
+      reply = SendTo(group, heartbeat, is_new);
     } else {
       ASSIGN_OR_RETURN(const v1::Heartbeat part, PartOf(heartbeat, group));
-      reply = SendTo(group, part);
+      reply = SendTo(group, part, is_new);
     }
     status.Update(reply.status());
     if (reply.ok()) {
@@ -294,7 +304,8 @@ absl::StatusOr<v1::Heartbeat> HeartbeatRelay::PartOf(const v1::Heartbeat& heartb
 }
 
 absl::StatusOr<v1::HeartbeatReply> HeartbeatRelay::SendTo(GroupId group,
-                                                          const v1::Heartbeat& heartbeat) {
+                                                          const v1::Heartbeat& heartbeat,
+                                                          bool is_new) {
   client::MetadataClient& metadata = client_.metadata();
   client::RetryLoop loop(metadata.environment(),
                          {.total = options_.patience,
@@ -317,7 +328,7 @@ absl::StatusOr<v1::HeartbeatReply> HeartbeatRelay::SendTo(GroupId group,
     }
     absl::Status status = reply.status();
     metadata.LearnFrom(*route, status);
-    if (ReasonOf(status) == v1::REASON_UNKNOWN_SERVER &&
+    if (is_new && ReasonOf(status) == v1::REASON_UNKNOWN_SERVER &&
         RealClock().SteadyNow() - begun < kNewsPatience) {
       status = NotReadyError(status.message(), kNewsPause);
     }

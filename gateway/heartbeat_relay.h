@@ -107,7 +107,8 @@ class HeartbeatRelay {
   void Touch(RelayedServer& server);
 
   // Says of all servers that were heard that they are stopping: whoever speaks for them next need
-  // not wait until they are late. Best effort, one try each.
+  // not wait until they are late. Best effort, one try each, until a master does not answer in
+  // time: however many servers there are, the end waits for one such try.
   void SayStopping();
 
   void AddResult(RelayedServer& server, v1::CommandResult result);
@@ -115,11 +116,14 @@ class HeartbeatRelay {
  private:
   v1::Heartbeat Begin(RelayedServer& server);
   v1::Heartbeat BeginBeat(RelayedServer& server, const ServerFacts& facts, absl::Duration age);
-  // One try at every group. Nothing if the server has not been heard.
-  void TryBeat(RelayedServer& server, bool stopping);
+  // One try at every group. Nothing if the server has not been heard. False: some group did not
+  // answer in time.
+  bool TryBeat(RelayedServer& server, bool stopping);
   absl::StatusOr<Commands> SendToAll(RelayedServer& server, const v1::Heartbeat& heartbeat);
   absl::StatusOr<v1::Heartbeat> PartOf(const v1::Heartbeat& heartbeat, GroupId group);
-  absl::StatusOr<v1::HeartbeatReply> SendTo(GroupId group, const v1::Heartbeat& heartbeat);
+  // `is_new`: no heartbeat of the server was answered so far.
+  absl::StatusOr<v1::HeartbeatReply> SendTo(GroupId group, const v1::Heartbeat& heartbeat,
+                                            bool is_new);
   absl::StatusOr<v1::HeartbeatReply> TryOnce(const std::string& address,
                                              const v1::Heartbeat& heartbeat,
                                              absl::Duration timeout);

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>
@@ -30,10 +31,14 @@ class SlowBackend : public FakeBackend {
   absl::Notification begun;
   absl::Notification go_on;
   absl::Notification touched;
+  std::function<void()> on_touch = [] {};
 
   void Touch(const std::string& server) override {
     FakeBackend::Touch(server);
-    touched.Notify();
+    on_touch();
+    if (!touched.HasBeenNotified()) {
+      touched.Notify();
+    }
   }
 
  protected:
@@ -185,6 +190,28 @@ TEST_F(GatewayTest, HeartbeatsBehindASlowMoveShowThatTheirServersLive) {
   EXPECT_THAT(Receive(), HasSubstr("heartbeat_ok"));
   EndInput();
   EXPECT_EQ(Join(), 0);
+}
+
+TEST_F(GatewayTest, StoppedItSpeaksForNoMoreServers) {
+  limits_.slow_after = absl::ZeroDuration();
+  auto backend = std::make_unique<SlowBackend>();
+  SlowBackend& slow = *backend;
+  int touches = 0;
+  slow.on_touch = [&] {
+    ++touches;
+    stop_.Set();
+  };
+  Start(std::move(backend));
+  Send(Line("rebalance_execute", 1, R"("moves":[])"));
+  slow.begun.WaitForNotification();
+  Send(Line("heartbeat", 2, R"("server":"cs1","chunks":[],"disk_usage_pct":1)") +
+       Line("heartbeat", 3, R"("server":"cs2","chunks":[],"disk_usage_pct":1)"));
+  slow.touched.WaitForNotification();
+  slow.go_on.Notify();
+  EXPECT_THAT(Receive(), HasSubstr("rebalance_execute_ok"));
+  EXPECT_EQ(Receive(), "");
+  EXPECT_EQ(Join(), 0);
+  EXPECT_EQ(touches, 1);
 }
 
 TEST_F(GatewayTest, StoppedItAnswersTheMessageAtWorkOnly) {
