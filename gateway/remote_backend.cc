@@ -75,6 +75,19 @@ class ServerLookup {
   absl::btree_map<std::string, std::vector<std::string>> ids_;
 };
 
+// A boot epoch for servers that only messages know, above those of every gateway before: the time,
+// or more if the clock of one of those was ahead.
+absl::StatusOr<uint64_t> NextBoot(ShardctlClient& controller) {
+  ASSIGN_OR_RETURN(const v1::WatchResponse now, controller.Watch(v1::WatchRequest()));
+  auto boot = static_cast<uint64_t>(absl::ToUnixMillis(RealClock().WallNow()));
+  for (const v1::RegisteredServer& server : now.registry().servers()) {
+    if (server.no_placement()) {
+      boot = std::max(boot, server.boot_epoch() + 1);
+    }
+  }
+  return boot;
+}
+
 absl::Status NotHere(absl::string_view what) {
   return absl::UnimplementedError(
       absl::StrCat(what, " is not for a cluster whose controller numbers configurations itself"));
@@ -103,7 +116,7 @@ absl::StatusOr<RemoteBackend::Connection*> RemoteBackend::Connect() {
   const std::string cluster_id = connection->client->controller().cluster_id();
   RelayOptions relaying;
   relaying.address = kNoAddress;
-  relaying.boot_epoch = static_cast<uint64_t>(absl::ToUnixMillis(RealClock().WallNow()));
+  ASSIGN_OR_RETURN(relaying.boot_epoch, NextBoot(connection->client->controller()));
   relaying.no_placement = true;
   relaying.patience = kPatience;
   connection->relay =

@@ -10,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "client/client.h"
 #include "common/base/byte_units.h"
+#include "gateway/core/server_id.h"
 #include "gateway/embedded_cluster.h"
 #include "gateway/scratch_folder.h"
 #include "gateway/unsynced_file_system.h"
@@ -124,6 +125,17 @@ TEST_F(RemoteTest, AnotherGatewaySpeaksForTheSameServerAtOnce) {
   EXPECT_EQ(StatusOf("cs1").server_id(), id);
   ASSERT_OK_AND_ASSIGN(const auto rows, backend_->Servers());
   EXPECT_EQ(rows.size(), 1u);
+}
+
+TEST_F(RemoteTest, AGatewayWhoseClockWasAheadOnceDoesNotShutLaterOnesOut) {
+  v1::RegisterChunkServerRequest ahead;
+  ahead.set_server_id(ServerIdOf(cluster_->cluster_id(), "cs1"));
+  ahead.set_address("gateway.invalid:1");
+  ahead.set_boot_epoch(static_cast<uint64_t>(absl::ToUnixMillis(absl::Now() + absl::Hours(24))));
+  ahead.set_name("cs1");
+  ahead.set_no_placement(true);
+  ASSERT_OK(client_->controller().RegisterChunkServer(ahead));
+  EXPECT_OK(Beat("cs1", {}));
 }
 
 TEST_F(RemoteTest, HandlesNobodyGaveOutAreQuarantinedAndOtherNamesOnlyCounted) {
