@@ -118,6 +118,8 @@ void GroupSession::Tick() {
 
 void GroupSession::OnIntervalChanged() {
   if (tick_timer_.has_value()) {
+    // By the interval that held until now perhaps nothing was due for long: that is no silence.
+    last_answer_ = world_.clock.SteadyNow();
     Tick();
   }
 }

@@ -524,6 +524,18 @@ TEST_F(HeartbeaterTest, TakesTheIntervalFromTheRegistryAtOnce) {
   EXPECT_GE(streams_.last().received.size(), 9u);
 }
 
+TEST_F(HeartbeaterTest, AShorterIntervalMakesNoStreamLookSilent) {
+  Serve();
+  Configure(OneGroup(1, {"127.0.0.1:7500"}));
+  for (const uint32_t interval_ms : {60'000u, 1'000u}) {
+    v1::Registry registry;
+    registry.mutable_settings()->set_heartbeat_interval_ms(interval_ms);
+    executor_->Post([this, registry] { heartbeater_->OnRegistry(registry); });
+    world_.RunFor(absl::Seconds(40));
+  }
+  EXPECT_EQ(streams_.all.size(), 1u);
+}
+
 TEST_F(HeartbeaterTest, TheSpaceUsedIsNoOlderThanTheIntervalOfTheRegistry) {
   Serve();
   Configure(OneGroup(1, {"127.0.0.1:7500"}));
