@@ -197,6 +197,7 @@ absl::StatusOr<ReplicaFacts> ChunkStore::FindForUse(ChunkHandle handle) {
 
 absl::StatusOr<std::shared_ptr<const OpenChunk>> ChunkStore::OpenFile(ChunkHandle handle,
                                                                       const ReplicaFacts& facts) {
+  const uint64_t deletes = deletes_.load();
   ASSIGN_OR_RETURN(std::unique_ptr<File> file,
                    fs_.Open(layout_.ChunkFile(handle), OpenMode::kRead));
   ASSIGN_OR_RETURN(const uint64_t file_bytes, file->Size());
@@ -213,6 +214,7 @@ absl::StatusOr<std::shared_ptr<const OpenChunk>> ChunkStore::OpenFile(ChunkHandl
   auto open = std::make_shared<OpenChunk>();
   open->header = std::move(header);
   open->file = std::move(file);
+  open->deletes = deletes;
   return open;
 }
 
@@ -263,19 +265,44 @@ absl::StatusOr<size_t> ChunkStore::ReadBlocks(const OpenChunk& chunk, uint64_t f
   CHECK(count > 0 && first + count <= header.blocks.size());
   const uint64_t begin = first * kBlockBytes;
   const uint64_t bytes = std::min(count * kBlockBytes, header.length_bytes - begin);
-  const absl::StatusOr<size_t> got = chunk.file->ReadAt(kChunkPrefixBytes + begin, bytes, out);
-  absl::Status status = got.ok() ? absl::OkStatus() : DiskError(got.status());
-  if (status.ok() && *got != bytes) {
-    status = IsCorrupt(header.handle);
-  }
-  if (status.ok()) {
-    status = VerifyBlocks(header, first, absl::string_view(out, bytes));
+  absl::Status status = ReadAndVerify(chunk, first, bytes, out);
+  if (!status.ok() && deletes_.load() != chunk.deletes &&
+      ReadFromSuccessor(chunk, first, bytes, out).ok()) {
+    status = absl::OkStatus();
   }
   if (!status.ok()) {
     MarkCorrupt(header.handle, status);
     return IsCorrupt(header.handle);
   }
   return bytes;
+}
+
+absl::Status ChunkStore::ReadAndVerify(const OpenChunk& chunk, uint64_t first, uint64_t bytes,
+                                       char* out) {
+  const absl::StatusOr<size_t> got =
+      chunk.file->ReadAt(kChunkPrefixBytes + first * kBlockBytes, bytes, out);
+  RETURN_IF_ERROR(DiskError(got.status()));
+  if (*got != bytes) {
+    return IsCorrupt(chunk.header.handle);
+  }
+  return VerifyBlocks(chunk.header, first, absl::string_view(out, bytes));
+}
+
+absl::Status ChunkStore::ReadFromSuccessor(const OpenChunk& chunk, uint64_t first, uint64_t bytes,
+                                           char* out) {
+  const ChunkHandle handle = chunk.header.handle;
+  ASSIGN_OR_RETURN(const ReplicaFacts facts, FindForUse(handle));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const OpenChunk> successor, OpenFile(handle, facts));
+  if (successor->header.length_bytes != chunk.header.length_bytes ||
+      successor->header.blocks != chunk.header.blocks) {
+    return IsCorrupt(handle);
+  }
+  RETURN_IF_ERROR(ReadAndVerify(*successor, first, bytes, out));
+  std::shared_ptr<const OpenChunk> dropped;  // closed outside the lock
+  absl::MutexLock lock(&mu_);
+  // An Open that lasted longer than the delete may have put the old one there.
+  dropped = TakeOpenLocked(handle);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ReplicaFacts> ChunkStore::Stat(ChunkHandle handle) { return FindForUse(handle); }
@@ -288,6 +315,17 @@ absl::StatusOr<ReplicaFacts> ChunkStore::Verify(ChunkHandle handle) {
     ASSIGN_OR_RETURN(done, verification->Step(kVerifyBytes));
   }
   return verification->facts();
+}
+
+std::shared_ptr<const OpenChunk> ChunkStore::TakeOpenLocked(ChunkHandle handle) {
+  std::shared_ptr<const OpenChunk> taken;
+  const auto it = open_by_handle_.find(handle);
+  if (it != open_by_handle_.end()) {
+    taken = std::move(*it->second);
+    open_.erase(it->second);
+    open_by_handle_.erase(it);
+  }
+  return taken;
 }
 
 bool ChunkStore::SetVerified(ChunkHandle handle, uint64_t marks) {
@@ -310,12 +348,7 @@ void ChunkStore::MarkCorrupt(ChunkHandle handle, const absl::Status& why) {
   LogError("chunk_store.corrupt_chunk", {{"chunk", handle.ToString()}, {"error", why.ToString()}});
   std::shared_ptr<const OpenChunk> dropped;  // closed outside the lock
   absl::MutexLock lock(&mu_);
-  const auto it = open_by_handle_.find(handle);
-  if (it != open_by_handle_.end()) {
-    dropped = std::move(*it->second);
-    open_.erase(it->second);
-    open_by_handle_.erase(it);
-  }
+  dropped = TakeOpenLocked(handle);
   ++corrupt_marks_;
   const std::optional<ReplicaFacts> before = index_.Find(handle);
   if (before.has_value() && before->state != ReplicaState::kCorrupt) {
@@ -336,15 +369,11 @@ absl::Status ChunkStore::Delete(ChunkHandle handle, uint32_t length_bytes) {
     if (!index_.Find(handle).has_value() || !deleting_.insert(handle).second) {
       return NoSuchChunk(handle);
     }
-    const auto it = open_by_handle_.find(handle);
-    if (it != open_by_handle_.end()) {
-      dropped = std::move(*it->second);
-      open_.erase(it->second);
-      open_by_handle_.erase(it);
-    }
+    dropped = TakeOpenLocked(handle);
   }
   const absl::Status removed = fs_.Remove(layout_.ChunkFile(handle));
   const bool gone = removed.ok() || absl::IsNotFound(removed);
+  deletes_.fetch_add(gone ? 1 : 0);
   const absl::Status status = DiskError(gone ? fs_.SyncDir(layout_.ChunkFolder(handle)) : removed);
   absl::MutexLock lock(&mu_);
   deleting_.erase(handle);

@@ -61,6 +61,7 @@ struct ChunkStoreOptions {
 struct OpenChunk {
   ChunkHeader header;
   std::unique_ptr<File> file;
+  uint64_t deletes = 0;  // of the store, when it was opened
 };
 
 // Bytes whose block checksums have been verified: the only thing a writer takes. The pieces it was
@@ -209,11 +210,20 @@ class ChunkStore {
   absl::StatusOr<std::shared_ptr<const OpenChunk>> OpenFile(ChunkHandle handle,
                                                             const ReplicaFacts& facts);
   absl::StatusOr<ReplicaFacts> FindForUse(ChunkHandle handle) ABSL_LOCKS_EXCLUDED(mu_);
+  // Reads `bytes` from block `first` on, and verifies them; marks nothing.
+  absl::Status ReadAndVerify(const OpenChunk& chunk, uint64_t first, uint64_t bytes, char* out);
+  // The same from the replica that has come since the one that `chunk` opened was deleted. Failure:
+  // it is bad as well, or is not the same, or there is none.
+  absl::Status ReadFromSuccessor(const OpenChunk& chunk, uint64_t first, uint64_t bytes, char* out)
+      ABSL_LOCKS_EXCLUDED(mu_);
   // Notes the end of a verification that began when corrupt_marks_ was `marks`. False, and nothing
   // changes, if the chunk is corrupt and was perhaps found so since: a read may have met damage in
   // what the verification had read before.
   bool SetVerified(ChunkHandle handle, uint64_t marks) ABSL_LOCKS_EXCLUDED(mu_);
   void MarkCorrupt(ChunkHandle handle, const absl::Status& why) ABSL_LOCKS_EXCLUDED(mu_);
+  // Out of the files that are kept open; null if it is not among them. To be closed outside mu_.
+  std::shared_ptr<const OpenChunk> TakeOpenLocked(ChunkHandle handle)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Notify(ChunkHandle handle, const std::optional<ReplicaFacts>& before)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   uint64_t CapacityBytes(const SpaceInfo& space) const;
@@ -224,6 +234,7 @@ class ChunkStore {
   std::atomic<bool> serving_{false};
   std::atomic<bool> healthy_{true};
   std::atomic<uint64_t> next_staging_{1};
+  std::atomic<uint64_t> deletes_{0};  // how many files of chunks were removed
   std::atomic<uint32_t> verification_clock_s_{0};
 
   absl::Mutex mu_;  // a leaf: nothing is called with it held but the pure parts below

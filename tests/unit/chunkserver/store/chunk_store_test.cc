@@ -242,6 +242,28 @@ TEST_F(ChunkStoreTest, AReaderFinishesAlthoughTheChunkIsDeleted) {
   EXPECT_OK(store_->ReadBlocks(*chunk, 1, 1, out.data()));
 }
 
+TEST_F(ChunkStoreTest, DamageInADeletedFileIsNotBlamedOnTheReplicaThatCameSince) {
+  const std::string data = RandomBytes(kBlockBytes * 2, 1);
+  ASSERT_OK(WriteChunk(*store_, kHandle, data));
+  ASSERT_OK_AND_ASSIGN(const auto reader, store_->Open(kHandle));
+  ASSERT_OK_AND_ASSIGN(const auto scrub, ChunkVerification::Start(*store_, kHandle));
+  ASSERT_OK(fs_.FlipBit(PathOf(kHandle), kChunkPrefixBytes + kBlockBytes, 0));
+  ASSERT_OK(store_->Delete(kHandle, 0));
+  std::string out(kBlockBytes, '\0');
+  EXPECT_THAT(store_->ReadBlocks(*reader, 1, 1, out.data()),
+              HasReason(v1::REASON_CHECKSUM_MISMATCH));
+  ASSERT_OK(WriteChunk(*store_, kHandle, data));
+  EXPECT_THAT(store_->ReadBlocks(*reader, 1, 1, out.data()), IsOkAndHolds(kBlockBytes));
+  EXPECT_EQ(out, data.substr(kBlockBytes));
+  EXPECT_THAT(scrub->Step(MiB(1)), IsOkAndHolds(true));
+  EXPECT_EQ(store_->Stat(kHandle)->state, ReplicaState::kVerified);
+  // Its own damage is its own.
+  ASSERT_OK(fs_.FlipBit(PathOf(kHandle), kChunkPrefixBytes + kBlockBytes, 0));
+  EXPECT_THAT(store_->ReadBlocks(*reader, 1, 1, out.data()),
+              HasReason(v1::REASON_CHECKSUM_MISMATCH));
+  EXPECT_EQ(store_->Stat(kHandle)->state, ReplicaState::kCorrupt);
+}
+
 TEST_F(ChunkStoreTest, AFullDiskRefusesCleanlyAndFreesWhatItUsed) {
   fs_.SetSpace(MiB(20));
   ASSERT_OK(WriteChunk(*store_, kHandle, RandomBytes(MiB(10), 1), MiB(10)));
