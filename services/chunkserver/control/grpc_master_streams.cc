@@ -87,11 +87,12 @@ class Call final : public grpc::ClientBidiReactor<v1::Heartbeat, v1::HeartbeatRe
 
   void Cancel() { context_.TryCancel(); }
 
-  // Nobody is interested any more. What was sent before CloseSends still leaves.
+  // Nobody is interested any more. What was sent before CloseSends is not taken back: also when all
+  // of it has left, the master may not have read it, and never would once the call is cancelled.
   void Leave() {
     {
       absl::MutexLock lock(&mu_);
-      if (done_sending_ && !closed_) {
+      if (done_sending_) {
         return;
       }
     }

@@ -14,7 +14,8 @@ class GrpcMasterStreams final : public MasterStreams {
  public:
   explicit GrpcMasterStreams(std::string cluster_id);
   // Waits until the last stream it opened is gone. Those that were ended by CloseSends may take a
-  // second to send what was queued, though their objects are gone; then they are cancelled.
+  // second until the master has read what was queued and has ended them, though their objects are
+  // gone; then they are cancelled.
   ~GrpcMasterStreams() override;
   std::unique_ptr<MasterStream> Open(const std::string& address,
                                      MasterStreamEvents events) override;

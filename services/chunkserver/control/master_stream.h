@@ -13,8 +13,8 @@ namespace ballast::chunkserver {
 // One heartbeat stream to one master.
 //
 // Concurrency: used by one thread at a time; events come on any thread.
-// Lifetime: destroying it ends the stream; events may still come then, and their receivers must
-// bear it.
+// Lifetime: destroying it ends the stream, but takes back nothing that was sent before CloseSends;
+// events may still come then, and their receivers must bear it.
 class MasterStream {
  public:
   virtual ~MasterStream() = default;
