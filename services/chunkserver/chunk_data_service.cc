@@ -118,26 +118,32 @@ grpc::ServerUnaryReactor* ChunkDataService::GetServerStatus(
     grpc::CallbackServerContext* call, const v1::GetServerStatusRequest* request,
     v1::GetServerStatusResponse* response) {
   grpc::ServerUnaryReactor* reactor = call->DefaultReactor();
-  if (const absl::Status ours = CheckClusterId(*call, context_.options.cluster_id); !ours.ok()) {
-    reactor->Finish(ToGrpc(ours));
+  if (const absl::Status entered = Enter(*call, /*is_stream=*/false); !entered.ok()) {
+    reactor->Finish(ToGrpc(entered));
     return reactor;
   }
   const absl::StatusOr<const ServedStore*> served =
       context_.directory.FindOrOnly(request->server_id());
   if (!served.ok()) {
     reactor->Finish(ToGrpc(served.status()));
+    context_.Leave();
     return reactor;
   }
-  const StoreUsage usage = (*served)->store->Usage();
-  response->set_server_id((*served)->server_id);
-  response->set_boot_epoch((*served)->boot_epoch);
-  response->set_loading(!(*served)->store->serving());
-  response->set_chunk_count(usage.chunk_count);
-  response->set_capacity_bytes(usage.capacity_bytes);
-  response->set_used_bytes(usage.used_bytes);
-  response->set_corrupt_count(usage.corrupt_count);
-  response->set_resident_bytes(ResidentBytes());
-  reactor->Finish(grpc::Status::OK);
+  // The file system is asked for its space, and a disk that hangs must not take gRPC's few threads
+  // along, which carry the heartbeats, too.
+  context_.disk.Post([this, reactor, response, served = *served] {
+    const StoreUsage usage = served->store->Usage();
+    response->set_server_id(served->server_id);
+    response->set_boot_epoch(served->boot_epoch);
+    response->set_loading(!served->store->serving());
+    response->set_chunk_count(usage.chunk_count);
+    response->set_capacity_bytes(usage.capacity_bytes);
+    response->set_used_bytes(usage.used_bytes);
+    response->set_corrupt_count(usage.corrupt_count);
+    response->set_resident_bytes(ResidentBytes());
+    reactor->Finish(grpc::Status::OK);
+    context_.Leave();
+  });
   return reactor;
 }
 

@@ -2,6 +2,7 @@
 // The data plane over real gRPC: chunk_io against one or several data services.
 #include <grpcpp/create_channel.h>
 #include <grpcpp/security/credentials.h>
+#include <pthread.h>
 
 #include <thread>
 #include <vector>
@@ -365,6 +366,57 @@ TEST_F(DataServiceTest, StatusTellsWhoAndHowMuch) {
   EXPECT_GT(status.capacity_bytes(), status.used_bytes());
   EXPECT_GT(status.resident_bytes(), 0u);
   EXPECT_FALSE(status.loading());
+}
+
+// Notes which thread asks for the space.
+class SpaceSpy final : public FileSystem {
+ public:
+  explicit SpaceSpy(FileSystem& fs) : fs_(fs) {}
+  std::string thread_name() const {
+    absl::MutexLock lock(&mu_);
+    return thread_name_;
+  }
+
+  absl::StatusOr<SpaceInfo> Space(const std::string& path) override {
+    char name[16] = {};
+    pthread_getname_np(pthread_self(), name, sizeof(name));
+    absl::MutexLock lock(&mu_);
+    thread_name_ = name;
+    return fs_.Space(path);
+  }
+  absl::StatusOr<std::unique_ptr<File>> Open(const std::string& path, OpenMode mode) override {
+    return fs_.Open(path, mode);
+  }
+  absl::Status Rename(const std::string& from, const std::string& to) override {
+    return fs_.Rename(from, to);
+  }
+  absl::Status RenameExclusive(const std::string& from, const std::string& to) override {
+    return fs_.RenameExclusive(from, to);
+  }
+  absl::Status Remove(const std::string& path) override { return fs_.Remove(path); }
+  absl::Status CreateDir(const std::string& path) override { return fs_.CreateDir(path); }
+  absl::StatusOr<std::vector<std::string>> List(const std::string& path) override {
+    return fs_.List(path);
+  }
+  absl::StatusOr<bool> Exists(const std::string& path) override { return fs_.Exists(path); }
+  absl::StatusOr<uint64_t> FileSize(const std::string& path) override { return fs_.FileSize(path); }
+  absl::Status SyncDir(const std::string& path) override { return fs_.SyncDir(path); }
+  absl::StatusOr<std::unique_ptr<FileLock>> Lock(const std::string& path) override {
+    return fs_.Lock(path);
+  }
+
+ private:
+  FileSystem& fs_;
+  mutable absl::Mutex mu_;
+  std::string thread_name_ ABSL_GUARDED_BY(mu_);
+};
+
+TEST_F(DataServiceTest, StatusAsksTheDiskOnADiskThread) {
+  MemFileSystem mem;
+  SpaceSpy fs(mem);
+  TestDataServer a(fs);
+  ASSERT_OK(io_.ServerStatus(a.address(), absl::Seconds(5)));
+  EXPECT_EQ(fs.thread_name(), "disk") << "else a disk that hangs stops heartbeats";
 }
 
 TEST_F(DataServiceTest, ADrainingServerRefusesNewStreams) {
