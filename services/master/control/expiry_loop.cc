@@ -31,8 +31,10 @@ void ExpiryLoop::Tick() {
   if (!proposer_.leading() || outstanding_ > 0) return;
   const uint32_t shard_count = machine_.shard_count();
   uint64_t handles_left = options_.handles_max;
-  for (uint32_t looked = 0; looked < shard_count && outstanding_ < options_.commands_max;
-       ++looked) {
+  // Ends with the handles, too, so that the next tick goes on behind: a full circle would begin
+  // where this one did, and the first shards could use all handles up for ever.
+  for (uint32_t looked = 0;
+       looked < shard_count && outstanding_ < options_.commands_max && handles_left > 0; ++looked) {
     const Shard* shard = machine_.FindShard(next_);
     next_ = ShardId((next_.value() + 1) % shard_count);
     if (shard != nullptr && shard->serving()) ProposeFor(*shard, now_ms, handles_left);
@@ -47,7 +49,7 @@ void ExpiryLoop::ProposeFor(const Shard& shard, uint64_t now_ms, uint64_t& handl
     for (DraftId id : drafts) expire.mutable_expire_drafts()->add_draft_ids(id.value());
     Propose(std::move(expire));
   }
-  if (handles_left > 0 && shard.doomed().HasDue(now_ms)) {
+  if (shard.doomed().HasDue(now_ms)) {
     const uint64_t handles =
         std::min<uint64_t>({handles_left, shard.doomed().handle_count(), kRemoveDoomedMax});
     handles_left -= handles;

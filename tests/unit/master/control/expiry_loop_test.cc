@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "services/master/control/expiry_loop.h"
 
+#include <string>
+
 #include "gtest/gtest.h"
 #include "tests/support/status_matchers.h"
 #include "tests/unit/master/control/control_fixture.h"
@@ -82,6 +84,26 @@ TEST_F(ExpiryLoopTest, RemovesNoMoreDoomedChunksInATickThanItMay) {
     scheduler_.RunFor(absl::Seconds(1));
     EXPECT_EQ(machine_.Count().doomed, left);
   }
+  slow.Stop();
+}
+
+TEST_F(ExpiryLoopTest, AShardThatAlwaysHasDoomedChunksDueKeepsNoOtherOneWaiting) {
+  loop_.Stop();
+  ExpiryLoop slow(*executor_, machine_, proposer_, {absl::Seconds(1), 64, /*handles_max=*/2});
+  slow.SetSessionIdle(100'000);
+  const auto key_of = [&](uint32_t shard) {
+    for (int i = 0;; ++i) {
+      const std::string key = "key" + std::to_string(i);
+      if (machine_.ShardOf(key) == ShardId(shard)) return key;
+    }
+  };
+  for (uint64_t seconds = 0; seconds <= 20; ++seconds) PutChunk(key_of(0), 1000 * seconds);
+  PutChunk(key_of(3), 0);
+  PutChunk(key_of(3), 0);
+  slow.Start();
+  scheduler_.RunFor(absl::Seconds(3));
+  EXPECT_GE(machine_.FindShard(ShardId(0))->doomed().handle_count(), 2u) << "and some always due";
+  EXPECT_EQ(machine_.FindShard(ShardId(3))->doomed().handle_count(), 0u);
   slow.Stop();
 }
 
