@@ -197,6 +197,38 @@ LiveReplicas::Sum LiveReplicas::SumOf(ServerIndex server, ShardId shard, uint64_
   return sum;
 }
 
+void LiveReplicas::GiveUpSlot(ServerIndex server, ChunkHandle handle) {
+  ChunkRecord* const record = FindRecord(handle);
+  const uint8_t flags = record == nullptr ? 0 : record->FlagsOf(server);
+  if ((flags & ChunkRecord::kLiveViewMask) == 0) {
+    return;
+  }
+  const ChunkRecord before = *record;
+  record->SetLiveFlags(server, 0);
+  KeepBeside(server, handle, before);
+}
+
+void LiveReplicas::FillSlots(ChunkHandle handle, absl::FunctionRef<bool(ServerIndex)> may) {
+  ChunkRecord* const record = specials_.empty() ? nullptr : FindRecord(handle);
+  if (record != nullptr) {
+    FillSlots(handle, *record, may);
+  }
+}
+
+void LiveReplicas::FillSlots(ChunkHandle handle, ChunkRecord& record,
+                             absl::FunctionRef<bool(ServerIndex)> may) {
+  auto it = specials_.lower_bound({handle, ServerIndex(0)});
+  while (it != specials_.end() && it->first.first == handle) {
+    const ServerIndex server = it->first.second;
+    const ReplicaFacts& facts = it->second.facts;
+    const bool fits = Fits(record, facts);
+    const bool sound = fits && !facts.corrupt;
+    const bool kept =
+        may(server) && record.SetLiveFlags(server, FlagsFor(sound, it->second.verified));
+    it = kept && fits ? specials_.erase(it) : std::next(it);
+  }
+}
+
 void LiveReplicas::OnVerified(ServerIndex server, ChunkHandle handle) {
   ChunkRecord* const record = FindRecord(handle);
   const uint8_t flags = record == nullptr ? 0 : record->FlagsOf(server);
@@ -208,28 +240,24 @@ void LiveReplicas::OnVerified(ServerIndex server, ChunkHandle handle) {
 // --- in step with the log ------------------------------------------------------------------------
 
 void LiveReplicas::OnChunkAdded(ChunkHandle handle, ChunkRecord& record) {
-  auto it = specials_.lower_bound({handle, ServerIndex(0)});
-  while (it != specials_.end() && it->first.first == handle) {
-    const ReplicaFacts& facts = it->second.facts;
-    const bool fits = Fits(record, facts);
-    const bool sound = fits && !facts.corrupt;
-    const bool kept = record.SetLiveFlags(it->first.second, FlagsFor(sound, it->second.verified));
-    it = kept && fits ? specials_.erase(it) : std::next(it);
-  }
+  FillSlots(handle, record, [](ServerIndex) { return true; });
 }
 
 void LiveReplicas::OnChunkRemoved(ChunkHandle handle, const ChunkRecord& record) {
-  record.ForEachReplica([&](ServerIndex server, uint8_t flags) {
-    const List* const list = FindList(server, handle.shard());
-    // Without a list of this term the flag is an earlier term's and says nothing.
-    if ((flags & kHeldMask) != 0 && list != nullptr &&
-        (list->known || list->stage == Stage::kListing)) {
-      // A special one (facts that do not fit) keeps what its server said.
-      specials_.try_emplace(
-          SpecialKey(handle, server),
-          SpecialReplica{FactsIn(record, flags), (flags & ChunkRecord::kVerified) != 0});
-    }
-  });
+  record.ForEachReplica([&](ServerIndex server, uint8_t) { KeepBeside(server, handle, record); });
+}
+
+void LiveReplicas::KeepBeside(ServerIndex server, ChunkHandle handle, const ChunkRecord& record) {
+  const uint8_t flags = record.FlagsOf(server);
+  const List* const list = FindList(server, handle.shard());
+  // Without a list of this term the flag is an earlier term's and says nothing.
+  if ((flags & kHeldMask) != 0 && list != nullptr &&
+      (list->known || list->stage == Stage::kListing)) {
+    // A special one (facts that do not fit) keeps what its server said.
+    specials_.try_emplace(
+        SpecialKey(handle, server),
+        SpecialReplica{FactsIn(record, flags), (flags & ChunkRecord::kVerified) != 0});
+  }
 }
 
 void LiveReplicas::OnShardReplaced(ShardId shard) {

@@ -120,6 +120,12 @@ class LiveReplicas {
   bool WantsAllDigests(ServerIndex server, uint64_t digest, uint64_t count, SteadyTime now,
                        absl::Duration patience);
 
+  // What this server said of the chunk is kept beside the chunk's record; its slot there is free
+  // unless the server is logged.
+  void GiveUpSlot(ServerIndex server, ChunkHandle handle);
+  // Replicas beside the record get its free slots, if `may` says so of their servers.
+  void FillSlots(ChunkHandle handle, absl::FunctionRef<bool(ServerIndex)> may);
+
   // The server has checked the whole chunk just now, and it is sound.
   void OnVerified(ServerIndex server, ChunkHandle handle);
 
@@ -234,6 +240,9 @@ class LiveReplicas {
   // returns from where on there is more to do.
   uint64_t Sweep(Scope& at, uint64_t begin, uint64_t end, bool counted);
   void SweepWindow(Scope& at, uint64_t begin, uint64_t end, bool counted);
+  void FillSlots(ChunkHandle handle, ChunkRecord& record, absl::FunctionRef<bool(ServerIndex)> may);
+  // What `record` says of the server's replica goes to the special ones.
+  void KeepBeside(ServerIndex server, ChunkHandle handle, const ChunkRecord& record);
   struct Sum {
     ReplicaDigest digest;
     uint32_t count = 0;

@@ -37,8 +37,48 @@ void LocationPlanner::ForgetAbsences(ChunkHandle handle) {
   }
 }
 
-bool LocationPlanner::Examine(const LiveReplicas& replicas, const Inputs& inputs,
-                              ChunkHandle handle, const ChunkRecord& record, const TrimSet* trims,
+void LocationPlanner::MakeRoom(LiveReplicas& replicas, const Inputs& inputs,
+                               const ChunkRecord& record, const TrimSet* trims,
+                               LocationChange& change) {
+  const bool full = record.CountWith(0) == ChunkRecord::kSlots;
+  size_t places = kReplicasMax - (record.CountWith(ChunkRecord::kLogged) - change.drop.size());
+  const auto may = [&](ServerIndex server) {
+    return inputs.liveness(server) != LivenessState::kDead;
+  };
+  if (!full) {
+    replicas.FillSlots(change.handle, may);  // a server whose slot was given up may be back
+  }
+  if (!full && change.add.size() <= places) {
+    return;
+  }
+  bool lives = false;
+  ServerIndex seen;  // dead, and only reported: the lowest
+  ServerList dead;   // dead, and logged
+  record.ForEachReplica([&](ServerIndex server, uint8_t flags) {
+    if (may(server)) {
+      lives |= (flags & ChunkRecord::kLive) != 0;
+    } else if ((flags & ChunkRecord::kLogged) == 0) {
+      seen = seen == ServerIndex(0) ? server : std::min(seen, server);
+    } else if (trims == nullptr || !trims->Contains(change.handle.sequence(), server)) {
+      dead.push_back(server);
+    }
+  });
+  std::sort(dead.begin(), dead.end());
+  if (full && seen != ServerIndex(0)) {
+    replicas.GiveUpSlot(seen, change.handle);
+    replicas.FillSlots(change.handle, may);
+  } else if (full && lives && change.add.size() <= places && change.drop.empty() && !dead.empty()) {
+    change.drop.push_back(dead.front());
+  }
+  for (auto server = dead.begin(); server != dead.end() && change.add.size() > places; ++server) {
+    change.drop.push_back(*server);
+    ++places;
+  }
+  change.add.resize(std::min(change.add.size(), places));
+}
+
+bool LocationPlanner::Examine(LiveReplicas& replicas, const Inputs& inputs, ChunkHandle handle,
+                              const ChunkRecord& record, const TrimSet* trims,
                               std::vector<LocationChange>& changes) {
   LocationChange change{handle, {}, {}};
   bool look_again = false;
@@ -76,10 +116,9 @@ bool LocationPlanner::Examine(const LiveReplicas& replicas, const Inputs& inputs
       }
     }
   });
-  const size_t kept = record.CountWith(ChunkRecord::kLogged) - change.drop.size();
   std::sort(change.add.begin(), change.add.end());
+  MakeRoom(replicas, inputs, record, trims, change);
   std::sort(change.drop.begin(), change.drop.end());
-  change.add.resize(std::min<size_t>(change.add.size(), kReplicasMax - kept));
   if (!change.add.empty() || !change.drop.empty()) {
     changes.push_back(std::move(change));
   }
@@ -101,9 +140,9 @@ void LocationPlanner::Count(const LiveReplicas& replicas, const Inputs& inputs, 
   counting_.below_wanted += readable < record.wanted_replicas() ? 1 : 0;
 }
 
-std::vector<LocationChange> LocationPlanner::Step(const LiveReplicas& replicas,
-                                                  ChunkCatalog& catalog, const Inputs& inputs,
-                                                  size_t examine_max, size_t changes_max) {
+std::vector<LocationChange> LocationPlanner::Step(LiveReplicas& replicas, ChunkCatalog& catalog,
+                                                  const Inputs& inputs, size_t examine_max,
+                                                  size_t changes_max) {
   std::vector<LocationChange> changes;
   // Noted chunks take at most half of the step, so that the walk always goes on.
   size_t budget = examine_max / 2;

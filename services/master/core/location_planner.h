@@ -34,6 +34,9 @@ struct LocationChange {
 // A trimmed replica is neither added, dropped nor counted: that is the trim's business.
 // Silence, suspicion and death drop nothing: such replicas do not count now, and come back. At most
 // kReplicasMax locations are logged. Dropping a location deletes nothing.
+// But where there is no room for all, the living come first: a location on a dead server makes room
+// for one to be added, and in a record without a free slot, one after the other, what dead servers
+// hold or held is given up. So a chunk can be copied however many of its holders have died.
 //
 // Works through all chunks, a bounded number a step, round and round, and sooner through those that
 // were noted. The same walk counts the chunks that are short.
@@ -58,7 +61,7 @@ class LocationPlanner {
 
   // Looks at up to `examine_max` chunks; returns up to `changes_max` changes, by handle. The caller
   // logs them before the next step.
-  std::vector<LocationChange> Step(const LiveReplicas& replicas, ChunkCatalog& catalog,
+  std::vector<LocationChange> Step(LiveReplicas& replicas, ChunkCatalog& catalog,
                                    const Inputs& inputs, size_t examine_max, size_t changes_max);
 
   // Of the last full round over all chunks.
@@ -70,9 +73,11 @@ class LocationPlanner {
     uint64_t heartbeat_count = 0;
   };
   // Adds what `record` needs to `changes`; true if it must be looked at again soon.
-  bool Examine(const LiveReplicas& replicas, const Inputs& inputs, ChunkHandle handle,
+  bool Examine(LiveReplicas& replicas, const Inputs& inputs, ChunkHandle handle,
                const ChunkRecord& record, const TrimSet* trims,
                std::vector<LocationChange>& changes);
+  static void MakeRoom(LiveReplicas& replicas, const Inputs& inputs, const ChunkRecord& record,
+                       const TrimSet* trims, LocationChange& change);
   void Count(const LiveReplicas& replicas, const Inputs& inputs, ChunkHandle handle,
              const ChunkRecord& record, const TrimSet* trims);
   void ForgetAbsences(ChunkHandle handle);

@@ -214,6 +214,64 @@ TEST_F(LocationPlannerTest, AtMostFiveAreLogged) {
   EXPECT_EQ(changes[0].add.size(), 1u);
 }
 
+// Servers that die one after another leave locations, and flags, in the chunk's record for ever.
+TEST_F(LocationPlannerTest, DeadServersMakeRoomForThoseThatLive) {
+  for (const bool reported : {false, true}) {
+    SCOPED_TRACE(reported);
+    const uint64_t s = reported ? 1 : 2;
+    ChunkRecord& record = catalog_.AddChunk(Handle(s), {11, 12, 13, 14, 15});
+    for (uint32_t i = 11; i <= 15; ++i) {
+      if (reported) Report(ServerIndex(i), {s});
+      states_[ServerIndex(i)] = LivenessState::kDead;
+    }
+    for (uint32_t i = 16; i <= 18; ++i) Report(ServerIndex(i), {s});
+    for (int step = 0; step < 10; ++step) {
+      for (const LocationChange& change : Locations()) {
+        catalog_.chunks(kShard)->ChangeLogged(s, change.add, change.drop);
+        replicas_.OnChunkAdded(change.handle, record);
+      }
+    }
+    for (uint32_t i = 16; i <= 18; ++i) {
+      EXPECT_EQ(record.FlagsOf(ServerIndex(i)), ChunkRecord::kLogged | ChunkRecord::kLive) << i;
+    }
+    EXPECT_LT(record.CountWith(0), ChunkRecord::kSlots) << "there is a slot for another copy";
+    EXPECT_EQ(record.LoggedServers().size(), 5u) << "as much as there is room for is remembered";
+    EXPECT_TRUE(Locations().empty());
+    catalog_.chunks(kShard)->Erase(s);
+    states_.clear();
+    replicas_.OnShardReplaced(kShard);
+  }
+}
+
+TEST_F(LocationPlannerTest, WhatADeadServerHoldsIsRememberedThoughItsSlotIsGivenUp) {
+  ChunkRecord& record = catalog_.AddChunk(Handle(1), {11, 12, 13, 14, 15});
+  for (uint32_t i = 11; i <= 17; ++i) Report(ServerIndex(i), {1});
+  states_[ServerIndex(16)] = LivenessState::kDead;
+  Report(ServerIndex(18), {1});
+  EXPECT_EQ(record.FlagsOf(ServerIndex(18)), 0);
+  (void)Locations();
+  EXPECT_EQ(record.FlagsOf(ServerIndex(18)), ChunkRecord::kLive);
+  EXPECT_EQ(record.FlagsOf(ServerIndex(16)), 0);
+  EXPECT_TRUE(replicas_.HeldFacts(ServerIndex(16), Handle(1)).has_value());
+  EXPECT_EQ(replicas_.ReplicaCount(ServerIndex(16)), 1u);
+  // Back, and there is room again.
+  states_[ServerIndex(16)] = LivenessState::kAlive;
+  Report(ServerIndex(17), {});
+  Report(ServerIndex(18), {});
+  (void)Locations();
+  EXPECT_EQ(record.FlagsOf(ServerIndex(16)), ChunkRecord::kLive);
+}
+
+TEST_F(LocationPlannerTest, AChunkThatNobodyAliveHoldsKeepsItsLocations) {
+  ChunkRecord& record = catalog_.AddChunk(Handle(1), {11, 12, 13, 14, 15});
+  for (uint32_t i = 11; i <= 17; ++i) {
+    Report(ServerIndex(i), {1});
+    states_[ServerIndex(i)] = LivenessState::kDead;
+  }
+  for (int step = 0; step < 5; ++step) EXPECT_TRUE(Locations().empty());
+  EXPECT_EQ(record.LoggedServers().size(), 5u);
+}
+
 TEST_F(LocationPlannerTest, CountsChunksThatAreShort) {
   catalog_.AddChunk(Handle(1), {1, 2}, 1000, 7, 2);
   catalog_.AddChunk(Handle(2), {2}, 1000, 7, 2);
