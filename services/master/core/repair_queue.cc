@@ -141,8 +141,10 @@ bool RepairQueue::Offer(NeedClass first, NeedClass last, size_t offers_max, size
   for (size_t i = Index(first); i <= Index(last) && offers_max > 0; ++i) {
     size_t busy = 0;
     // The set changes as needs are taken, so the place is kept by handle.
-    auto it = needs_[i].begin();
-    while (it != needs_[i].end() && offers_max > 0 && busy < busy_max) {
+    size_t left = needs_[i].size();
+    auto it = needs_[i].lower_bound(next_offer_[i]);
+    for (; left > 0 && offers_max > 0 && busy < busy_max; --left) {
+      it = it == needs_[i].end() ? needs_[i].begin() : it;
       const ChunkHandle handle = *it;
       --offers_max;
       if (take(handle, static_cast<NeedClass>(i)) == Verdict::kBusy) {
@@ -153,6 +155,7 @@ bool RepairQueue::Offer(NeedClass first, NeedClass last, size_t offers_max, size
       }
       it = needs_[i].upper_bound(handle);
     }
+    next_offer_[i] = it == needs_[i].end() ? ChunkHandle() : *it;
   }
   return forgot && offers_max == 0;
 }

@@ -72,8 +72,9 @@ class RepairQueue {
     kBlocked,  // nothing can be done now: forget it until the next round
   };
   // Offers needs of the classes first..last in order, at most `offers_max`, and of one class no
-  // more after `busy_max` were busy. True: there were more, and not all of these were busy, so that
-  // it makes sense to go on soon.
+  // more after `busy_max` were busy. In a class it goes on where it ended the last time, round and
+  // round, so that those that wait for one slow server do not hide the others. True: there were
+  // more, and not all of these were busy, so that it makes sense to go on soon.
   bool Offer(NeedClass first, NeedClass last, size_t offers_max, size_t busy_max,
              absl::FunctionRef<Verdict(ChunkHandle, NeedClass)> take);
 
@@ -91,6 +92,7 @@ class RepairQueue {
 
   absl::btree_set<ChunkHandle> noted_;
   std::array<absl::btree_set<ChunkHandle>, kNeedClasses> needs_;
+  std::array<ChunkHandle, kNeedClasses> next_offer_;
   absl::btree_map<ChunkHandle, NeedClass> class_of_;
   ChunkWalk walk_;
   bool fresh_ = false;

@@ -2,6 +2,7 @@
 #include "services/master/core/repair_queue.h"
 
 #include <map>
+#include <set>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -130,9 +131,38 @@ TEST_F(RepairQueueTest, BusyNeedsStayAndDoNotKeepLaterClassesWaiting) {
   EXPECT_EQ(offered, (std::vector<ChunkHandle>{H(0, 1), H(0, 3)}));
   offered.clear();
   queue_.Offer(NeedClass::kOneLeft, NeedClass::kDrain, 100, 10, take);
-  EXPECT_EQ(offered, (std::vector<ChunkHandle>{H(0, 1), H(0, 2)})) << "blocked: until next round";
+  EXPECT_EQ(offered, (std::vector<ChunkHandle>{H(0, 2), H(0, 1)})) << "blocked: until next round";
   Step();
   EXPECT_EQ(TakeAll().size(), 3u);
+}
+
+TEST_F(RepairQueueTest, BusyNeedsKeepNoOthersOfTheirClassWaiting) {
+  for (uint64_t i = 1; i <= 100; ++i) Add(H(0, i), 2, {S(1)});  // of a server that is slow
+  Add(H(1, 1), 2, {S(2)});
+  Step();
+  bool taken = false;
+  for (int i = 0; i < 20 && !taken; ++i) {
+    queue_.Offer(NeedClass::kOneLeft, NeedClass::kSurplus, 1000, 8, [&](ChunkHandle handle, auto) {
+      taken |= handle == H(1, 1);
+      return handle == H(1, 1) ? RepairQueue::Verdict::kTaken : RepairQueue::Verdict::kBusy;
+    });
+  }
+  EXPECT_TRUE(taken);
+}
+
+TEST_F(RepairQueueTest, NoNeedIsOfferedTwiceAtOnce) {
+  for (uint64_t i = 1; i <= 3; ++i) Add(H(0, i), 2, {S(1)});
+  Step();
+  for (int i = 0; i < 4; ++i) {
+    std::vector<ChunkHandle> offered;
+    queue_.Offer(NeedClass::kOneLeft, NeedClass::kOneLeft, 100, 2 + i % 2 * 10,
+                 [&](ChunkHandle handle, NeedClass) {
+                   offered.push_back(handle);
+                   return RepairQueue::Verdict::kBusy;
+                 });
+    EXPECT_EQ(offered.size(), i % 2 == 0 ? 2u : 3u);
+    EXPECT_EQ(std::set<ChunkHandle>(offered.begin(), offered.end()).size(), offered.size());
+  }
 }
 
 TEST_F(RepairQueueTest, SaysWhetherItMakesSenseToGoOn) {
