@@ -69,6 +69,8 @@ class ChunkWalk {
     sequence_ = 0;
     skipped_before_ = std::exchange(skipped_, 0);
   }
+  // Nothing was looked at yet.
+  bool at_start() const { return shard_ == ShardId(0) && sequence_ == 0; }
   // Shards that the last whole walk passed over.
   uint64_t skipped_shards() const { return skipped_before_; }
 

@@ -32,6 +32,10 @@ std::optional<NeedClass> ClassOf(const Assessment& assessment) {
 }
 
 void RepairQueue::BeginRound() {
+  if (fresh_ && !walk_.at_start()) {
+    again_ = true;
+    return;
+  }
   fresh_ = true;
   walk_.Restart();
   counting_ = {};
@@ -131,7 +135,7 @@ size_t RepairQueue::Step(const ChunkWorld& world, size_t examine_max) {
 void RepairQueue::EndRound() {
   counting_.unsettled_shards = walk_.skipped_shards();
   counts_ = std::exchange(counting_, {});
-  fresh_ = false;
+  fresh_ = std::exchange(again_, false);
   ++rounds_;
 }
 

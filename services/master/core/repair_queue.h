@@ -55,9 +55,11 @@ class RepairQueue {
     uint64_t bytes_short = 0;  // that copies for kOneLeft to kMoreLeft will write
   };
 
-  // Something has happened that concerns many chunks: a new round begins with the next step.
+  // Something has happened that concerns many chunks: a new round begins with the next step, or,
+  // if one that was begun so is under way, when that has ended. So news that never cease keep no
+  // round from ending, nor the chunks at its end from being looked at.
   void BeginRound();
-  // True between BeginRound and the end of that round.
+  // True between BeginRound and the end of a round that has begun since.
   bool fresh_round() const { return fresh_; }
 
   // Chunks to look at soon. Those beyond a bound are dropped: the walk finds them anyhow.
@@ -96,6 +98,7 @@ class RepairQueue {
   absl::btree_map<ChunkHandle, NeedClass> class_of_;
   ChunkWalk walk_;
   bool fresh_ = false;
+  bool again_ = false;  // another fresh round follows
   uint64_t rounds_ = 0;
   Counts counting_;
   Counts counts_;

@@ -199,6 +199,28 @@ TEST_F(RepairQueueTest, ANewRoundBeginsAtOnceAndEnds) {
   EXPECT_EQ(queue_.counts().chunks, 2000u) << "counted once";
 }
 
+TEST_F(RepairQueueTest, NewsThatNeverEndKeepNoRoundFromEnding) {
+  for (uint64_t i = 1; i <= 2000; ++i) Add(H(1, i), 1, {S(1)});
+  Add(H(3, 1), 2, {S(1)});
+  for (int i = 0; i < 20; ++i) {
+    queue_.BeginRound();
+    Step(500);
+  }
+  EXPECT_GE(queue_.rounds(), 3u);
+  EXPECT_EQ(TakeAll(), (std::vector<ChunkHandle>{H(3, 1)}));
+}
+
+TEST_F(RepairQueueTest, NewsOfARoundUnderWayAreFollowedByAnotherWholeOne) {
+  for (uint64_t i = 1; i <= 2000; ++i) Add(H(1, i), 1, {S(1)});
+  queue_.BeginRound();
+  Step(500);
+  Add(H(0, 1), 2, {S(1)});  // where it has been already
+  queue_.BeginRound();
+  while (queue_.fresh_round()) Step(500);
+  EXPECT_EQ(queue_.counts().chunks, 2001u);
+  EXPECT_EQ(TakeAll(), (std::vector<ChunkHandle>{H(0, 1)}));
+}
+
 TEST_F(RepairQueueTest, TheLastPossibleShardIsWalkedToo) {
   FakeCatalog wide(65536);
   wide.chunks(ShardId(65535))
