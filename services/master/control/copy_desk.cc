@@ -33,8 +33,9 @@ void CopyDesk::SetLimits(size_t receivers) {
   const v1::Settings& settings = view_.directory().settings();
   const auto lanes =
       static_cast<uint32_t>(std::min<size_t>(receivers * kLanesPerReceiver, CopyLanes::kLanesMax));
-  Of(CopyBudget::kRepair).lanes.Set(settings.repair_total_mbps() * kBytesPerMb, lanes);
-  Of(CopyBudget::kRebalance).lanes.Set(settings.rebalance_total_mbps() * kBytesPerMb, lanes);
+  const SteadyTime now = view_.Now();
+  Of(CopyBudget::kRepair).lanes.Set(settings.repair_total_mbps() * kBytesPerMb, lanes, now);
+  Of(CopyBudget::kRebalance).lanes.Set(settings.rebalance_total_mbps() * kBytesPerMb, lanes, now);
 }
 
 std::vector<CopyLoad> CopyDesk::LoadsOf(const ClusterView& view, CopyBudget budget) {

@@ -3,13 +3,22 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 namespace ballast::master {
 
-void CopyLanes::Set(uint64_t bytes_per_second, uint32_t lanes) {
+void CopyLanes::Set(uint64_t bytes_per_second, uint32_t lanes, SteadyTime now) {
   lanes = std::clamp(lanes, 1u, kLanesMax);
-  bytes_per_second_ = bytes_per_second;
-  // With fewer lanes than before, the busiest stay: their copies still run at the old rate.
+  const uint64_t before = std::exchange(bytes_per_second_, bytes_per_second);
+  if (before != bytes_per_second) {
+    const double longer =
+        limited() ? static_cast<double>(before) / static_cast<double>(bytes_per_second) : 0;
+    for (SteadyTime& until : busy_until_) {
+      until = std::max(until, now);
+      until = now + (until - now) * longer;
+    }
+  }
+  // With fewer lanes than before, the busiest stay: their copies still run.
   std::sort(busy_until_.begin(), busy_until_.end(), std::greater<>());
   busy_until_.resize(lanes);
 }

@@ -30,8 +30,9 @@ class CopyLanes {
   static constexpr absl::Duration kCatchUp = absl::Milliseconds(20);
 
   // `bytes_per_second`: 0 = no limit. `lanes`: 1..kLanesMax; more copies than that may not be
-  // possible.
-  void Set(uint64_t bytes_per_second, uint32_t lanes);
+  // possible. Copies under way keep to their share of the new rate, so their lanes are free sooner
+  // or later than they would have been.
+  void Set(uint64_t bytes_per_second, uint32_t lanes, SteadyTime now);
 
   // A copy of `bytes` begins now. Returns its share of the whole in millionths; none: all lanes are
   // busy.

@@ -17,7 +17,7 @@ SteadyTime At(absl::Duration since) { return SteadyTime() + absl::Hours(1) + sin
 
 TEST(CopyLanesTest, WithoutALimitNothingEverWaits) {
   CopyLanes lanes;
-  lanes.Set(0, 4);
+  lanes.Set(0, 4, At({}));
   for (int i = 0; i < 1000; ++i) {
     EXPECT_EQ(lanes.TryBegin(MiB(64), At({})), 250'000u);
   }
@@ -26,7 +26,7 @@ TEST(CopyLanesTest, WithoutALimitNothingEverWaits) {
 
 TEST(CopyLanesTest, ALaneIsFreeWhenTheBytesMustHaveGone) {
   CopyLanes lanes;
-  lanes.Set(kRate, 2);
+  lanes.Set(kRate, 2, At({}));
   EXPECT_TRUE(lanes.TryBegin(30'000'000, At({})).has_value());
   EXPECT_TRUE(lanes.TryBegin(15'000'000, At({})).has_value());
   EXPECT_FALSE(lanes.TryBegin(1, At({})).has_value());
@@ -36,10 +36,33 @@ TEST(CopyLanesTest, ALaneIsFreeWhenTheBytesMustHaveGone) {
 
 TEST(CopyLanesTest, FewerLanesKeepTheBusyOnes) {
   CopyLanes lanes;
-  lanes.Set(kRate, 4);
+  lanes.Set(kRate, 4, At({}));
   EXPECT_TRUE(lanes.TryBegin(MiB(64), At({})).has_value());
-  lanes.Set(kRate, 1);
+  lanes.Set(kRate, 1, At({}));
   EXPECT_FALSE(lanes.TryBegin(1, At({})).has_value());
+}
+
+TEST(CopyLanesTest, AChangedRateHoldsForLanesThatAreBusy) {
+  const SteadyTime half = At(absl::Milliseconds(500));
+  const auto free_after = [&](uint64_t rate) {
+    CopyLanes lanes;
+    lanes.Set(kRate, 1, At({}));
+    EXPECT_TRUE(lanes.TryBegin(kRate, At({})).has_value());  // for a second
+    lanes.Set(rate, 1, half);
+    lanes.Set(rate, 1, half);  // nothing new
+    return lanes.NextFree(half).value_or(half) - half;
+  };
+  const absl::Duration left = absl::Milliseconds(500) + CopyLanes::kMargin;
+  EXPECT_EQ(free_after(kRate), left);
+  EXPECT_EQ(free_after(kRate * 100), left / 100);
+  EXPECT_EQ(free_after(kRate / 100), left * 100);
+  EXPECT_EQ(free_after(0), absl::ZeroDuration());
+  CopyLanes lanes;
+  lanes.Set(kRate / 1000, 1, At({}));
+  EXPECT_TRUE(lanes.TryBegin(kRate, At({})).has_value());
+  lanes.Set(0, 1, half);
+  lanes.Set(kRate, 1, half);
+  EXPECT_TRUE(lanes.TryBegin(1, half).has_value()) << "without a limit it has gone at once";
 }
 
 // Copies of any length, offered a little late as by timers and turns of an executor: the rate is
@@ -51,7 +74,7 @@ TEST(CopyLanesTest, TheRateIsUsedAndKeptWhateverTheLengthOfCopies) {
       SCOPED_TRACE(count);
       Rng rng(bytes + count);
       CopyLanes lanes;
-      lanes.Set(kRate, count);
+      lanes.Set(kRate, count, At({}));
       absl::Duration now;
       uint64_t begun = 0;
       std::deque<std::pair<absl::Duration, uint64_t>> last_second;
