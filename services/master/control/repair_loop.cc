@@ -99,6 +99,12 @@ void RepairLoop::OnTransition(const Liveness::Transition& change) {
 
 void RepairLoop::OnRegistryChanged() {
   Term& term = Now();
+  for (const v1::RegisteredServer& server : view_.directory().registry().servers()) {
+    if (server.state() == v1::SERVER_STATE_REMOVED) {
+      term.breaker.OnBack(ServerIndex(server.server_index()));
+      term.drains.erase(ServerIndex(server.server_index()));
+    }
+  }
   term.fresh_since = view_.Now();
   term.queue.BeginRound();
 }

@@ -31,5 +31,22 @@ TEST_F(HealingLivenessTest, AChunkOutlivesManyGenerationsOfServers) {
   EXPECT_THAT(Readable(handle), SizeIs(3));
 }
 
+TEST_F(HealingLivenessTest, ServersThatWereRemovedAreNotWaitedFor) {
+  StartServers(10);
+  Eager();
+  const ChunkHandle handle = Store({1, 5, 6}).handle;
+  sim_.RunFor(absl::Seconds(6));
+  for (uint32_t s : {1, 2, 4, 7}) Silence(s);
+  sim_.RunFor(absl::Seconds(30));
+  ASSERT_TRUE(repair_.State().only_last_copies());
+  SetRegistry({{1, v1::SERVER_STATE_REMOVED},
+               {2, v1::SERVER_STATE_REMOVED},
+               {4, v1::SERVER_STATE_REMOVED},
+               {7, v1::SERVER_STATE_REMOVED}});
+  sim_.RunFor(absl::Seconds(10));
+  EXPECT_FALSE(repair_.State().only_last_copies());
+  EXPECT_THAT(Readable(handle), SizeIs(3));
+}
+
 }  // namespace
 }  // namespace ballast::master
