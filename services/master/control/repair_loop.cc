@@ -12,7 +12,6 @@
 namespace ballast::master {
 namespace {
 
-constexpr size_t kBlockedMax = 4096;
 // Looked at when copies have ended: their chunks, and a little of the walk.
 constexpr size_t kNotedStep = 64;
 constexpr size_t kOffersMin = 16;
@@ -336,7 +335,8 @@ RepairQueue::Verdict RepairLoop::Copy(const ChunkPicture& picture, ChunkNeed nee
 
 RepairQueue::Verdict RepairLoop::Block(ChunkHandle handle, const absl::Status& why,
                                        absl::Duration patience) {
-  if (term_.blocked.size() < kBlockedMax || term_.blocked.contains(handle)) {
+  const size_t most = patience > absl::ZeroDuration() ? limits_.back_offs_max : limits_.reasons_max;
+  if (term_.blocked.size() < most || term_.blocked.contains(handle)) {
     term_.blocked[handle] = {term_.round, std::string(why.message()), view_.Now() + patience};
   }
   return RepairQueue::Verdict::kBlocked;

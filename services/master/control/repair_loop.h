@@ -35,6 +35,11 @@ struct RepairLimits {
   int surplus_hold_intervals = 60;
   size_t trims_proposed_max = 64;  // of damaged and surplus replicas, not answered yet
   size_t verifies_under_way_max = 16;
+  // Chunks of which it is remembered why nothing can be done for them; and, with these, chunks
+  // whose copy has failed and is not tried again at once. There must be room for the latter,
+  // however many of the former there are: else such a copy would be made over and over.
+  size_t reasons_max = 4096;
+  size_t back_offs_max = 65536;
 };
 
 // Keeps every chunk at its wanted number of replicas: repairs what lost some, most endangered

@@ -12,7 +12,7 @@ namespace ballast::master {
 // A leading master that repairs and levels, and its chunk servers, in virtual time.
 class HealingTest : public HeartbeatWorld {
  protected:
-  HealingTest() : HeartbeatWorld(RepairLimits()) {}
+  explicit HealingTest(RepairLimits limits = RepairLimits()) : HeartbeatWorld(limits) {}
 
   // Chunk servers that tell at once what became of a command.
   void Eager() {

@@ -48,5 +48,27 @@ TEST_F(HealingLivenessTest, ServersThatWereRemovedAreNotWaitedFor) {
   EXPECT_THAT(Readable(handle), SizeIs(3));
 }
 
+class NoRoomForReasonsTest : public HealingLivenessTest {
+ protected:
+  static RepairLimits Limits() {
+    RepairLimits limits;
+    limits.reasons_max = 0;
+    return limits;
+  }
+  NoRoomForReasonsTest() : HealingLivenessTest(Limits()) {}
+};
+
+TEST_F(NoRoomForReasonsTest, ACopyThatFailsIsNotTriedAgainAtOnce) {
+  StartServers(4);
+  Eager();
+  Store({1, 2, 3});
+  server(4).refusals[v1::Command::kReplicate] = v1::REASON_COPY_FAILED;
+  sim_.RunFor(absl::Seconds(6));
+  Silence(3);
+  sim_.RunFor(absl::Seconds(45));
+  EXPECT_GE(Replicates(), 2u);
+  EXPECT_LE(Replicates(), 10u) << "once an interval";
+}
+
 }  // namespace
 }  // namespace ballast::master
