@@ -219,9 +219,11 @@ bool RebalanceLoop::HeartbeatsAreFresh() {
     return false;
   }
   for (size_t i = 0; i < servers.size(); ++i) {
+    const uint64_t count = liveness.heartbeat_count(servers[i].server);
+    // One that was removed and taken back is counted from its return.
+    term.heartbeats[i] = std::min(term.heartbeats[i], count);
     if (liveness.state(servers[i].server) == LivenessState::kAlive &&
-        liveness.heartbeat_count(servers[i].server) <
-            term.heartbeats[i] + limits_.settle_heartbeats) {
+        count < term.heartbeats[i] + limits_.settle_heartbeats) {
       return false;
     }
   }

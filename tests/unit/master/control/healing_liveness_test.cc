@@ -11,6 +11,15 @@ using ::testing::SizeIs;
 class HealingLivenessTest : public HealingTest {
  protected:
   using HealingTest::HealingTest;
+
+  // Five servers, of which the last is empty; rebalancing begins when an operator says so.
+  void StartUneven() {
+    StartServers(5);
+    MakeSmall();
+    Eager();
+    for (int i = 0; i < 60; ++i) Store({1, 2, 3});
+    sim_.RunFor(absl::Seconds(60));
+  }
 };
 
 TEST_F(HealingLivenessTest, AChunkOutlivesManyGenerationsOfServers) {
@@ -68,6 +77,25 @@ TEST_F(NoRoomForReasonsTest, ACopyThatFailsIsNotTriedAgainAtOnce) {
   sim_.RunFor(absl::Seconds(45));
   EXPECT_GE(Replicates(), 2u);
   EXPECT_LE(Replicates(), 10u) << "once an interval";
+}
+
+TEST_F(HealingLivenessTest, AServerThatIsTakenBackDoesNotHoldUpAnEpisodesEnd) {
+  StartUneven();
+  sim_.RunFor(absl::Minutes(30));  // many heartbeats
+  rebalance_.Start();
+  ASSERT_TRUE(
+      sim_.RunUntilTrue([&] { return rebalance_.State(0).moves_done() > 0; }, absl::Seconds(10)));
+  ASSERT_TRUE(sim_.RunUntilTrue([&] { return copy_desk_.under_way(CopyBudget::kRebalance) == 0; },
+                                absl::Seconds(30)));
+  sim_.RunFor(absl::Milliseconds(300));
+  ASSERT_EQ(rebalance_.State(0).phase(), v1::RebalanceState::PHASE_MOVING) << "it settles";
+  SetRegistry({{4, v1::SERVER_STATE_REMOVED}});
+  ++server(4).boot_epoch;
+  ++server(4).incarnation;
+  SetRegistry();
+  Return(4);
+  sim_.RunFor(absl::Seconds(60));
+  EXPECT_EQ(rebalance_.State(0).phase(), v1::RebalanceState::PHASE_IDLE);
 }
 
 }  // namespace
