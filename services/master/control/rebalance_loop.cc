@@ -76,8 +76,9 @@ void RebalanceLoop::Stop() {
 void RebalanceLoop::Tick(const std::string& held) {
   StepDryRuns();
   Term& term = Now();
+  term.held = held;
   if (!term.episode.has_value() || term.episode->phase() == RebalanceEpisode::Phase::kEnded) {
-    MaybeBegin(held);
+    MaybeBegin();
     return;
   }
   if (term.stopping && term.episode->progress().under_way == 0) {
@@ -85,19 +86,17 @@ void RebalanceLoop::Tick(const std::string& held) {
     return;
   }
   PlanOn();
-  MoveOn();
-  Settle();
+  if (held.empty()) {
+    MoveOn();
+    Settle();
+  }
 }
 
-void RebalanceLoop::MaybeBegin(const std::string& held) {
+void RebalanceLoop::MaybeBegin() {
   Term& term = Now();
   const bool by_itself =
       view_.directory().settings().rebalance_auto() != 2 && view_.Now() >= term.not_before;
-  if (!term.asked && !by_itself) {
-    return;
-  }
-  if (!held.empty()) {
-    term.note = held;
+  if ((!term.asked && !by_itself) || !term.held.empty()) {
     return;
   }
   ClusterView servers = pictures_.Servers();
@@ -143,7 +142,8 @@ void RebalanceLoop::PlanOn() {
 
 void RebalanceLoop::MoveOn() {
   Term& term = Now();
-  if (!term.episode.has_value() || term.stopping || term.episode->waiting_count() == 0) {
+  if (!term.episode.has_value() || term.stopping || !term.held.empty() ||
+      term.episode->waiting_count() == 0) {
     return;
   }
   const ClusterView servers = pictures_.Servers();
@@ -325,7 +325,9 @@ v1::RebalanceState RebalanceLoop::State(uint32_t moves_shown) {
     state.set_mean_pct(goal.mean_pct);
     state.set_target_pct(goal.target_pct);
   }
-  state.set_note(term.note);
+  const bool wanted = term.asked || view_.directory().settings().rebalance_auto() != 2 ||
+                      state.phase() != v1::RebalanceState::PHASE_IDLE;
+  state.set_note(wanted && !term.held.empty() ? term.held : term.note);
   return state;
 }
 

@@ -46,7 +46,8 @@ class RebalanceLoop {
 
   // All of these: only while this node leads.
   //
-  // A tick of the maintenance loop. `held`: why nothing may begin now; empty: nothing holds it.
+  // A tick of the maintenance loop. `held`: why nothing may begin now, neither an episode nor a
+  // move of one; empty: nothing holds it.
   void Tick(const std::string& held);
 
   // By an operator: also within the threshold.
@@ -69,6 +70,7 @@ class RebalanceLoop {
     SteadyTime not_before;  // no new episode by itself
     SteadyTime began;
     std::string note;
+    std::string held;                  // as the last tick said
     std::vector<uint64_t> heartbeats;  // of the episode's servers when its last move ended
     bool settling = false;
   };
@@ -83,7 +85,7 @@ class RebalanceLoop {
   BalanceLimits Limits() const;
   // Other groups have chunks on the same servers, and plan for them.
   bool IsShared() const;
-  void MaybeBegin(const std::string& held);
+  void MaybeBegin();
   void PlanOn();
   void MoveOn();
   // In a turn of its own: moves that end until then share it.

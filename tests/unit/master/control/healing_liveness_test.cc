@@ -98,5 +98,33 @@ TEST_F(HealingLivenessTest, AServerThatIsTakenBackDoesNotHoldUpAnEpisodesEnd) {
   EXPECT_EQ(rebalance_.State(0).phase(), v1::RebalanceState::PHASE_IDLE);
 }
 
+TEST_F(HealingLivenessTest, AnEpisodeRestsWhileServersContradictTheMetadata) {
+  StartUneven();
+  server(4).obeys = server(5).obeys = false;
+  rebalance_.Start();
+  sim_.RunFor(absl::Seconds(2));
+  const uint64_t begun = rebalance_.State(0).moves_under_way();
+  ASSERT_LT(begun, rebalance_.State(0).moves_planned());
+  const ChunkHandle unaccounted(ShardId(0), 999'999);
+  server(2).Put(unaccounted);
+  ASSERT_TRUE(
+      sim_.RunUntilTrue([&] { return !repair_.WhyNotRebalance().empty(); }, absl::Seconds(1)));
+  sim_.RunFor(absl::Seconds(1));
+  for (const uint32_t s : {4u, 5u}) {
+    server(s).obeys = true;
+    server(s).Disconnect();  // what is under way is ordered again
+    Return(s);
+  }
+  sim_.RunFor(absl::Seconds(60));
+  EXPECT_EQ(rebalance_.State(0).moves_done(), begun) << "the metadata may be old";
+  EXPECT_EQ(rebalance_.State(0).phase(), v1::RebalanceState::PHASE_MOVING);
+  EXPECT_THAT(rebalance_.State(0).note(), ::testing::HasSubstr("cannot account for"));
+  server(2).Lose(unaccounted);
+  sim_.RunFor(absl::Seconds(60));
+  EXPECT_GT(rebalance_.State(0).moves_done(), begun);
+  EXPECT_EQ(rebalance_.State(0).phase(), v1::RebalanceState::PHASE_IDLE);
+  EXPECT_THAT(rebalance_.State(0).note(), ::testing::Not(::testing::HasSubstr("account for")));
+}
+
 }  // namespace
 }  // namespace ballast::master
