@@ -285,7 +285,7 @@ void RebalanceLoop::Plan(uint32_t moves_shown, PlanDone done) {
 }
 
 void RebalanceLoop::StepDryRuns() {
-  while (!dry_runs_.empty()) {
+  while (!dry_runs_.empty() && !showing_) {
     DryRun& run = dry_runs_.front();
     if (view_.leader() == nullptr || run.term != view_.leader()->term()) {
       run.done(NotLeaderError(""));
@@ -295,7 +295,11 @@ void RebalanceLoop::StepDryRuns() {
     const auto lens = [this](ShardId shard) { return pictures_.LensOf(shard); };
     if (run.episode.Step({view_.catalog(), run.episode.view(), lens, view_.HeatEpoch()},
                          limits_.visits_max)) {
-      executor_.Post([this] { StepDryRuns(); });
+      showing_ = true;
+      executor_.Post([this] {
+        showing_ = false;
+        StepDryRuns();
+      });
       return;
     }
     run.done(Describe(run.episode, run.moves_shown));

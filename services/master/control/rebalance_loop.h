@@ -93,6 +93,7 @@ class RebalanceLoop {
   void Settle();
   bool HeartbeatsAreFresh();
   void End(const std::string& note);
+  // A slice; the next one in a turn of its own.
   void StepDryRuns();
   v1::RebalanceState Describe(const RebalanceEpisode& episode, uint32_t moves_shown) const;
 
@@ -104,6 +105,7 @@ class RebalanceLoop {
   Term term_;
   std::deque<DryRun> dry_runs_;
   bool planning_ = false;  // a turn is posted
+  bool showing_ = false;   // likewise, for dry runs
   bool moving_ = false;    // likewise
   bool waking_ = false;    // a timer waits for a lane
 };

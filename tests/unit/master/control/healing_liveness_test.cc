@@ -98,6 +98,27 @@ TEST_F(HealingLivenessTest, AServerThatIsTakenBackDoesNotHoldUpAnEpisodesEnd) {
   EXPECT_EQ(rebalance_.State(0).phase(), v1::RebalanceState::PHASE_IDLE);
 }
 
+class NoRepairTest : public HealingLivenessTest {
+ protected:
+  NoRepairTest() : HealingLivenessTest(NoRepair()) {}
+};
+
+TEST_F(NoRepairTest, APlanThatIsOnlyShownIsMadeInOneTurnAtATime) {
+  StartServers(3);
+  MakeSmall();
+  for (auto& server : servers_) server->capacity_bytes = 10'000'000;
+  for (int i = 0; i < 1500; ++i) Store({1});
+  sim_.RunFor(absl::Seconds(30));
+  RebalanceLimits limits;
+  limits.visits_max = 1;
+  RebalanceLoop slow(*executor_, view_, pictures_, copy_desk_, limits);
+  bool made = false;
+  slow.Plan(0, [&](const absl::StatusOr<v1::RebalanceState>&) { made = true; });
+  for (int i = 0; i < 1000; ++i) slow.Tick("");
+  EXPECT_FALSE(made) << "ticks add no turns of their own";
+  EXPECT_TRUE(sim_.RunUntilTrue([&] { return made; }, absl::Seconds(1)));
+}
+
 TEST_F(HealingLivenessTest, AnEpisodeRestsWhileServersContradictTheMetadata) {
   StartUneven();
   server(4).obeys = server(5).obeys = false;
