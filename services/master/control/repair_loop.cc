@@ -303,8 +303,7 @@ RepairQueue::Verdict RepairLoop::Copy(const ChunkPicture& picture, ChunkNeed nee
       return RepairQueue::Verdict::kBusy;
     }
     // No server can take it, but one with a damaged replica could if that were gone.
-    const bool may_make_room = picture.any_damaged() &&
-                               picture.counting() == picture.present() &&
+    const bool may_make_room = picture.any_damaged() && picture.counting() == picture.present() &&
                                WhyNotRebalance().empty();
     const RepairQueue::Verdict blocked =
         Block(picture.handle, planned.status(), absl::ZeroDuration());
