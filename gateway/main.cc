@@ -3,6 +3,7 @@
 #include <thread>
 
 #include "common/base/log.h"
+#include "common/cli/descriptors.h"
 #include "common/cli/stop_signal.h"
 #include "common/env/clock.h"
 #include "gateway/backend_starter.h"
@@ -21,6 +22,7 @@ int main(int argc, char** argv) {
   }
   ballast::SetLogLevel(options.verbose ? ballast::LogLevel::kInfo : ballast::LogLevel::kWarning);
   ballast::BlockStopSignals();
+  ballast::AllowManyDescriptors();
   // Lives as long as the process: the thread that waits for signals is never joined.
   auto* const stop = new gateway::StopEvent;
   std::thread([stop] {

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "common/base/log.h"
+#include "common/cli/descriptors.h"
 #include "common/cli/stop_signal.h"
 #include "common/env/file_system.h"
 #include "common/rpc/bulk_channel.h"
@@ -32,6 +33,7 @@ int RunFormat(const Options& options) {
 
 int RunServer(const Options& options) {
   BlockStopSignals();
+  AllowManyDescriptors();
   TuneBulkMemory();
   auto server = Server::Start(PosixFileSystem(), options, [](const absl::Status& status) {
     LogError("chunkserver.failed", {{"error", std::string(status.message())}});

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "common/base/log.h"
+#include "common/cli/descriptors.h"
 #include "common/cli/stop_signal.h"
 #include "common/env/file_system.h"
 #include "services/master/options.h"
@@ -27,6 +28,7 @@ int RunFormat(const Options& options) {
 
 int RunServer(const Options& options) {
   BlockStopSignals();
+  AllowManyDescriptors();
   auto server = Server::Start(PosixFileSystem(), options, [](const absl::Status& status) {
     LogError("master.failed", {{"error", std::string(status.message())}});
     RequestStop(1);
