@@ -71,6 +71,9 @@ bool LeaderState::IsSettled(ShardId shard) {
   if (settled_.contains(shard)) {
     return true;
   }
+  if (!directory_.known()) {
+    return false;  // nobody is missing where nobody is known
+  }
   const auto is_missing = [&](ServerIndex server) {
     return liveness.state(server) != LivenessState::kDead && !replicas.IsKnown(server, shard);
   };

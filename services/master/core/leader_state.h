@@ -55,7 +55,8 @@ class LeaderState {
   std::vector<ServerIndex> OnRegistryChanged(SteadyTime now);
 
   // A shard is *settled* once every registered server has reported it completely in this term or is
-  // dead (was silent for a full window), and stays so: before, unknown is not lost.
+  // dead (was silent for a full window), and stays so: before, unknown is not lost. None is before
+  // the registry is known.
   bool IsSettled(ShardId shard);
   void ForgetSettled(ShardId shard) { settled_.erase(shard); }
 

@@ -40,6 +40,7 @@ class FakeServer {
   std::string id() const { return absl::StrFormat("00000000-0000-4000-8000-%012x", number_); }
 
   void Connect(const std::string& master) {
+    stream_.reset();  // of the last time: it goes before its context
     stub_ = v1::ChunkServerControl::NewStub(
         grpc::CreateChannel(master, grpc::InsecureChannelCredentials()));
     context_ = std::make_unique<grpc::ClientContext>();
@@ -106,6 +107,7 @@ class FakeServer {
   // A heartbeat and its answer; what comes before the answer is carried out as well.
   absl::Status Beat() { return Send(MakeHeartbeat()); }
   absl::Status Send(const v1::Heartbeat& heartbeat) {
+    if (stream_ == nullptr) return absl::FailedPreconditionError("its stream ended before");
     if (stream_->Write(heartbeat)) {
       v1::HeartbeatReply reply;
       while (stream_->Read(&reply)) {
