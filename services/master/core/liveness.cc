@@ -12,6 +12,17 @@ namespace ballast::master {
 
 Liveness::Liveness(LivenessLimits limits, SteadyTime now) : limits_(limits), last_tick_(now) {}
 
+void Liveness::SetLimits(LivenessLimits limits) {
+  const bool shorter = limits.window() < limits_.window();
+  limits_ = limits;
+  for (auto& [index, server] : servers_) {
+    if (shorter && server.state != LivenessState::kDead) {
+      server.silent_since = observed_;
+      server.overdue = false;
+    }
+  }
+}
+
 absl::Duration Liveness::ObservedAt(SteadyTime now) const {
   return observed_ + std::clamp(now - last_tick_, absl::ZeroDuration(), limits_.tick_gap_max());
 }

@@ -77,8 +77,9 @@ class Liveness {
   // The master became leader at `now`.
   Liveness(LivenessLimits limits, SteadyTime now);
 
-  // New times; windows that run are measured by them from now on.
-  void SetLimits(LivenessLimits limits) { limits_ = limits; }
+  // New times; windows that run are measured by them from now on. If they are shorter, everybody
+  // gets a full one: servers keep to the old times until they hear of the new ones.
+  void SetLimits(LivenessLimits limits);
   const LivenessLimits& limits() const { return limits_; }
 
   // The registry names this server, whose highest registered boot epoch is `boot_epoch`. New ones

@@ -313,6 +313,23 @@ TEST(LivenessTest, ShorterIntervalsScaleEverything) {
   EXPECT_LE(died, 3.07);
 }
 
+TEST(LivenessTest, AShorterIntervalGivesEveryoneAFullWindow) {
+  LivenessLimits limits;
+  limits.interval = absl::Seconds(60);
+  Liveness machine(limits, At(0));
+  machine.OnRegistered(kA, 1, At(0));
+  ASSERT_OK(machine.OnHeartbeat(kA, {.sender = {1, 1}, .stream = 1}, At(0)));
+  for (double t = 0.5; t <= 50; t += 0.5) machine.Tick(At(t));
+  machine.SetLimits(LivenessLimits{});
+  double died = 0;
+  for (double t = 50.125; t < 80 && died == 0; t += 0.125) {
+    machine.Tick(At(t));
+    if (machine.state(kA) == LivenessState::kDead) died = t;
+  }
+  EXPECT_GE(died, 65) << "it may not have heard of the new interval yet";
+  EXPECT_LE(died, 65.5);
+}
+
 // --- heartbeats that somebody relays
 // -------------------------------------------------------------------------
 
