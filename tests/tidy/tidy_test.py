@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True
 
 import layers  # noqa: E402
 import rules  # noqa: E402
+import together  # noqa: E402
 from source_tree import CODE, TOP, code_only, includes, list_files, read  # noqa: E402
 
 FILES = list_files()
@@ -102,6 +103,10 @@ class TidyTest(unittest.TestCase):
         listings = {f: read(f) for f in FILES if f.endswith("CMakeLists.txt")}
         sources = [f for f in FILES if f.endswith((".cc", ".c"))]
         self.check(lambda path, _: rules.registered(path, listings), sources)
+
+    def test_sources_compiled_as_one_do_not_clash(self):
+        self.check(lambda path, text: together.clashes(path, text, read),
+                   [f for f in FILES if f.endswith("CMakeLists.txt")])
 
     def test_links_lead_somewhere(self):
         self.check(lambda path, text: rules.links(path, text, exists, read),
@@ -214,6 +219,18 @@ class PlantedViolationsTest(unittest.TestCase):
         self.finds(rules.pure_libraries, "CMakeLists.txt",
                    "ballast_library(x_core SOURCES a.cc DEPS common_env)",
                    "ballast_library(x_core SOURCES a.cc DEPS common_types)")
+        around = "namespace b {\nnamespace {\n%s\n}  // namespace\n}  // namespace b\n"
+        clash = lambda one, other, listing="ballast_test(x SOURCES 1.cc 2.cc)": together.clashes(
+            "a/CMakeLists.txt", listing, {"a/1.cc": around % one, "a/2.cc": around % other}.get)
+        for one in ("int At(double s) { return s; }", "constexpr Id kA(1);", "struct World { int a; };",
+                    'const char kA[] = "{";', "enum Kind : int { kOne };", "int seen = 0;"):
+            self.assertTrue(clash(one, one), one)
+            self.assertEqual(clash(one, ""), [])
+            self.assertEqual(clash(one, one, "ballast_test(x SOURCES 1.cc ALONE 2.cc)"), [])
+            grpc = "if(BALLAST_GRPC)\nballast_test(x SOURCES 1.cc 2.cc)\nendif()\n"
+            self.assertEqual(clash(one, one, grpc), [])
+        self.assertEqual(clash("int At(int s) { return kA; }", "int At(double s) { return 1; }"), [])
+        self.assertEqual(clash("TEST(A, B) { int a; }", "TEST(A, C) { int a; }"), [])
         defined = rules.defined_tests("TEST_F(ATest, Claim) {\nTEST(BTest,\n     Other) {\n")
         self.assertEqual(rules.named_tests("a.md", "`ATest.Claim`, `BTest.Other`", defined), [])
         self.assertTrue(rules.named_tests("a.md", "`ATest.Gone`", defined))
