@@ -70,6 +70,7 @@ void RegisterOne(v1::ShardControl::Stub& stub, const std::string& cluster_id, ui
   while (true) {
     grpc::ClientContext context;
     PrepareContext(context, cluster_id, absl::Seconds(30));
+    context.set_wait_for_ready(true);  // a first connection may fail for no good reason
     v1::RegisterChunkServerResponse response;
     const absl::Status status = FromGrpc(stub.RegisterChunkServer(&context, request, &response));
     if (status.ok()) {
